@@ -1,0 +1,7 @@
+"""`python -m gptbert` is the console script."""
+
+import sys
+
+from gptbert.cli import main
+
+sys.exit(main())

@@ -1,0 +1,84 @@
+"""The console script: names every command, imports one only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gptbert import __version__, runtime
+from gptbert.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FAILED,
+    Interrupted,
+    RunFailed,
+    UserError,
+    nearest,
+)
+
+# name -> what it does; the module is gptbert.commands.<name>.
+COMMANDS = {
+    "finetune": "fine-tune a pre-trained encoder on a labelled set",
+    "sweep": "fine-tune a grid of batch sizes, learning rates and seeds; pick the best on dev",
+    "evaluate": "score a labelled file, another split or another task with a finished run",
+    "predict": "label new texts with a finished run",
+    "export": "write weights as a Hugging Face folder",
+    "submit": "make GLUE's submission archive from finished runs",
+    "prepare": "download and prepare a data set (the only command that uses the network)",
+    "tokenize": "show the tokens or ids of texts",
+    "report": "write the HTML page of a finished run",
+    "demo": "fine-tune the packaged 6-layer BERT on pairs from the standard library",
+}
+
+
+def usage() -> str:
+    """The text of `gptbert --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"gptbert {__version__}: BERT, GPT and GPT-2 as published, in JAX",
+            "",
+            "usage: gptbert COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "`gptbert COMMAND --help` shows a command's options with an example.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code (see `gptbert.errors`)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"gptbert {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    try:
+        if name not in COMMANDS:
+            raise UserError(
+                f"unknown command {name!r}{nearest(name, COMMANDS)}; see gptbert --help"
+            )
+        runtime.prepare()
+        return importlib.import_module(f"gptbert.commands.{name}").main(rest)
+    except UserError as error:
+        print(f"gptbert: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except RunFailed as error:
+        print(f"gptbert: the run failed: {error}", file=sys.stderr)
+        return EXIT_RUN_FAILED
+    except Interrupted as error:
+        print(f"gptbert: {error}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("gptbert: interrupted from the keyboard", file=sys.stderr)
+        return 130

@@ -1,0 +1,146 @@
+"""`--config=FILE.py:ARGUMENT --config.field=value`: configs from files, fields from the command line.
+
+The form is that of ml_collections' config flags. Every field can be set; one that does not exist
+is answered with the nearest name, one of the wrong type with what was expected.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gptbert.errors import UserError, nearest
+
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+def split_config_flags(arguments: list[str]) -> tuple[str | None, list[tuple[str, str]], list[str]]:
+    """Separates `--config`, `--config.x=y` and everything else.
+
+    Returns:
+      The config's name (None if absent), the pairs (field, text), the remaining arguments.
+    """
+    name: str | None = None
+    fields: list[tuple[str, str]] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument != "--config" and not argument.startswith(("--config=", "--config.")):
+            rest.append(argument)
+            continue
+        flag, found, value = argument.partition("=")
+        if not found:
+            try:
+                value = next(waiting)
+            except StopIteration:
+                raise UserError(f"{flag} needs a value: {flag}=VALUE") from None
+        if flag == "--config":
+            name = value
+        else:
+            fields.append((flag.removeprefix("--config."), value))
+    return name, fields, rest
+
+
+def load_config(name: str | None, fields: list[tuple[str, str]], *, example: str) -> ConfigDict:
+    """The config called `FILE.py:ARGUMENT` with the given fields set; raises UserError."""
+    if not name:
+        raise UserError(f"no config: expected --config=FILE.py[:ARGUMENT], for instance {example}")
+    file, _, argument = name.partition(":")
+    config = _get_config(find_config(file), argument)
+    for field, text in fields:
+        set_field(config, field, text)
+    return config.lock()
+
+
+def config_folder() -> Path:
+    """Where the configs lie: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def find_config(file: str) -> Path:
+    """The path of a config file: as given, or among the configs of this project."""
+    own = config_folder()
+    for path in (Path(file), own / file, own.parent / file, own / Path(file).name):
+        if path.is_file():
+            return path
+    known = sorted(f"configs/{path.name}" for path in own.glob("[a-z]*.py"))
+    raise UserError(
+        f"config {file!r} was not found{nearest(file, known)}; expected a path or one of "
+        f"{', '.join(known)}"
+    )
+
+
+def _get_config(path: Path, argument: str) -> ConfigDict:
+    spec = importlib.util.spec_from_file_location(f"gptbert_config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise UserError(f"config {path} cannot be read: {error}") from None
+    make: Callable[..., ConfigDict] | None = getattr(module, "get_config", None)
+    if make is None:
+        raise UserError(f"config {path} has no function get_config()")
+    if argument and not inspect.signature(make).parameters:
+        raise UserError(f"config {path} takes no argument, but ':{argument}' was given")
+    return make(argument) if argument else make()
+
+
+def set_field(config: ConfigDict, field: str, text: str) -> None:
+    """Sets one field from text, with the type that the config declares for it."""
+    *folders, last = field.split(".")
+    place = config
+    for folder in folders:
+        if folder not in place or not isinstance(place.get(folder), ConfigDict):
+            raise UserError(_unknown(config, field))
+        place = place[folder]
+    if last not in place:
+        raise UserError(_unknown(config, field))
+    if isinstance(place.get(last), ConfigDict):
+        inner = ", ".join(f"--config.{field}.{name}" for name in place[last])
+        raise UserError(f"--config.{field} is a group; expected one of {inner}")
+    place[last] = _parse(field, text, place.get_type(last))
+
+
+def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """All settable fields, dotted."""
+    for name in config:
+        if isinstance(config.get(name), ConfigDict):
+            yield from field_names(config[name], f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _unknown(config: ConfigDict, field: str) -> str:
+    known = list(field_names(config))
+    return (
+        f"unknown config field --config.{field}{nearest(field, known)}; "
+        f"this config has {', '.join(known)}"
+    )
+
+
+def _parse(field: str, text: str, kind: type) -> Any:
+    try:
+        if kind is bool:
+            return {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}[text.lower()]
+        if kind is tuple:
+            return _parse_tuple(text)
+        return kind(text)
+    except (ValueError, KeyError, SyntaxError):
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}
+        wanted = expected.get(kind, "a list such as a,b or ('a','b')")
+        raise UserError(f"--config.{field}={text!r}: expected {wanted}") from None
+
+
+def _parse_tuple(text: str) -> tuple[Any, ...]:
+    if text.startswith(("(", "[")):
+        value = ast.literal_eval(text)
+        return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    return tuple(part.strip() for part in text.split(",") if part.strip())

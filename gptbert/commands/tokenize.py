@@ -1,0 +1,109 @@
+"""`gptbert tokenize`: the pieces or ids of texts, one line out for each line in."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from gptbert.errors import UserError
+from gptbert.tokenizers import load_tokenizer
+
+HELP = "show the word pieces, or their ids, of texts"
+
+_EPILOG = """\
+Texts are the arguments, else the lines of --input, else those of standard input. Only a line feed
+ends a line, an empty line gives an empty line, and special tokens are not added: "[MASK]" in a text
+is split like any text.
+
+example:
+  printf '%s\\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' play '##ing' '!' > tiny.txt
+  gptbert tokenize --tokenizer=tiny.txt 'Playing!'
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Prints one line for each text; returns the exit code.
+
+    Raises:
+      UserError: No tokenizer there, or a line of the input is not UTF-8.
+    """
+    parser = _parser()
+    flags = parser.parse_intermixed_args(arguments)
+    if flags.text and flags.input is not None:
+        parser.error("argument --input: not allowed with TEXT")
+    tokenizer = load_tokenizer(flags.tokenizer, lowercase=False if flags.cased else None)
+    out = sys.stdout.buffer
+    try:
+        for text in _texts(flags.text, flags.input):
+            pieces = map(str, tokenizer.encode(text)) if flags.ids else tokenizer.tokenize(text)
+            out.write(" ".join(pieces).encode() + b"\n")
+            # A program at the other end may wait for this line before it sends the next.
+            out.flush()
+    except BrokenPipeError:  # whoever reads, for instance `head`, has seen enough
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        raise UserError(f"cannot write the output: {error.strerror}") from error
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gptbert tokenize",
+        description=HELP[0].upper() + HELP[1:] + ".",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="a text; each gives a line")
+    parser.add_argument(
+        "--tokenizer",
+        required=True,
+        metavar="DIR|vocab.txt",
+        help="a folder with vocab.txt or tokenizer.json, or a vocab.txt",
+    )
+    parser.add_argument(
+        "--cased", action="store_true", help="do not lower-case, whatever the files say"
+    )
+    parser.add_argument("--ids", action="store_true", help="print ids instead of pieces")
+    parser.add_argument("--input", metavar="FILE", help="read the lines of a file")
+    return parser
+
+
+def _texts(texts: list[str], path: str | None) -> Iterator[str]:
+    if not texts:
+        return _lines(path)
+    # What is not UTF-8 on the command line arrives as surrogates; they give its bytes back.
+    raw = (text.encode(errors="surrogateescape") for text in texts)
+    return _decoded(raw, "TEXT", "argument")
+
+
+def _lines(path: str | None) -> Iterator[str]:
+    name = "standard input" if path is None else path
+    try:
+        if path is None:
+            yield from _decoded(sys.stdin.buffer, name, "line")
+        else:
+            with open(path, "rb") as file:
+                yield from _decoded(file, name, "line")
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror}") from error
+
+
+def _decoded(lines: Iterable[bytes], source: str, unit: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{source}, {unit} {number}: byte 0x{line[error.start]:02x} (byte "
+                f"{error.start + 1} of the {unit}) is not UTF-8; expected UTF-8 text (if it is "
+                "Latin-1: iconv -f LATIN1 -t UTF-8)"
+            ) from None
+
+
+def _discard_output() -> None:
+    """Points standard output at nothing, so that what is buffered fails no second time at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

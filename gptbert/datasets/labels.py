@@ -1,0 +1,91 @@
+"""A column of labels as written -> class names or scores."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+from gptbert.errors import UserError, nearest
+
+# Narrower than `float()`, which also takes `nan`, `infinity`, `1_000` and digits of any script.
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+def resolve_labels(
+    where: str,
+    labels: Iterable[tuple[int, str]],
+    classes: tuple[str, ...] | None,
+    regression: bool,
+) -> tuple[Mapping[str, str | float], tuple[str, ...]]:
+    """Finds out what the labels of a column are.
+
+    Args:
+      where: The file, for messages.
+      labels: (line, label as written) of every labelled row.
+      classes: The only classes allowed, or None to find them.
+      regression: The labels must be scores.
+
+    Returns:
+      label as written -> class name or score, and the classes (empty for scores).
+
+    Raises:
+      UserError: an unknown label, not a number, one number in two spellings, a single class.
+    """
+    lines: dict[str, int] = {}
+    for line, label in labels:
+        lines.setdefault(label, line)
+    if regression or (classes is None and _are_scores(lines)):
+        return {label: _score(where, line, label) for label, line in lines.items()}, ()
+    if classes is None:
+        classes = _find_classes(where, lines)
+    for label, line in lines.items():
+        if label not in classes:
+            raise UserError(
+                f"{where}:{line}: unknown label {label!r}{nearest(label, classes)}; "
+                f"known labels: {', '.join(classes)}"
+            )
+    return {label: label for label in lines}, classes
+
+
+def _are_scores(labels: Iterable[str]) -> bool:
+    """Every label is a number, and one of them is not whole."""
+    if not all(_NUMBER.fullmatch(label) for label in labels):
+        return False
+    return any(not float(label).is_integer() for label in labels)
+
+
+def _score(where: str, line: int, label: str) -> float:
+    score = float(label) if _NUMBER.fullmatch(label) else math.nan
+    if not math.isfinite(score):
+        raise UserError(f"{where}:{line}: label {label!r} is not a number; scores are expected")
+    return score
+
+
+def _find_classes(where: str, lines: Mapping[str, int]) -> tuple[str, ...]:
+    _refuse_two_spellings(where, lines)
+    if len(lines) < 2:
+        found = f"only the label {next(iter(lines))!r}" if lines else "no labels"
+        raise UserError(f"{where}: {found}; a classifier needs at least two classes")
+    if all(_INTEGER.fullmatch(label) for label in lines):
+        return tuple(sorted(lines, key=int))
+    return tuple(sorted(lines))
+
+
+def _refuse_two_spellings(where: str, lines: Mapping[str, int]) -> None:
+    """One class written in two ways would be learnt as two classes."""
+    seen: dict[str | float, str] = {}
+    for label, line in lines.items():
+        is_number = _NUMBER.fullmatch(label.strip())
+        meaning: str | float = float(label) if is_number else label.strip()
+        if meaning in seen:
+            other = seen[meaning]
+            raise UserError(
+                f"{where}:{line}: label {label!r}, which line {lines[other]} writes as {other!r}; "
+                "write one class in one way"
+            )
+        seen[meaning] = label
+    words = [label for label in lines if not _NUMBER.fullmatch(label)]
+    if len(words) == 1 and words[0].lower() == "nan" and len(lines) > 1:
+        raise UserError(f"{where}:{lines[words[0]]}: label {words[0]!r} among numbers; a gap?")

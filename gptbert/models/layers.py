@@ -1,0 +1,118 @@
+"""The layers that all models share: dense, LayerNorm, embedding table, attention.
+
+Parameters are float32; `dtype` is that of the matrix products (`Compute.dtype`). LayerNorm and
+softmax are always computed in float32 (an epsilon of 1e-12 vanishes in half precision).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from gptbert.models.dropout import Noise
+
+# Says where an activation of a given kind lives on the machine. Models call it with a name
+# ('hidden', 'heads', 'inner', 'vocabulary') and know nothing of what it does; see
+# `gptbert.training.sharding`.
+Place = Callable[[jax.Array, str], jax.Array]
+
+
+def anywhere(x: jax.Array, kind: str) -> jax.Array:
+    """The `Place` of a single device: leaves everything where it is."""
+    del kind
+    return x
+
+
+def truncated_normal(rngs: nnx.Rngs, shape: tuple[int, ...], stddev: float) -> nnx.Param:
+    """A parameter drawn from a normal cut at two standard deviations, not re-normalised.
+
+    As TensorFlow's `truncated_normal_initializer`, which BERT uses: the realised standard
+    deviation is 0.88 `stddev`.
+    """
+    draw = jax.nn.initializers.truncated_normal(stddev)
+    return nnx.Param(draw(rngs.params(), shape, jnp.float32))
+
+
+class Dense(nnx.Module):
+    """y = x W + b; kernel [D_in, D_out], bias [D_out]."""
+
+    def __init__(self, inputs: int, outputs: int, stddev: float, rngs: nnx.Rngs) -> None:
+        self.kernel = truncated_normal(rngs, (inputs, outputs), stddev)
+        self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32))
+
+    def __call__(self, x: jax.Array, dtype: str) -> jax.Array:
+        """[..., D_in] -> [..., D_out] in `dtype`."""
+        return x.astype(dtype) @ self.kernel[...].astype(dtype) + self.bias[...].astype(dtype)
+
+
+class LayerNorm(nnx.Module):
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis, in float32."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        self.scale = nnx.Param(jnp.ones((width,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> float32 [..., D]; the variance is the biased one."""
+        x = x.astype(jnp.float32)
+        centred = x - x.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
+
+
+class Table(nnx.Module):
+    """An embedding table [entries, D]."""
+
+    def __init__(self, entries: int, width: int, stddev: float, rngs: nnx.Rngs) -> None:
+        self.table = truncated_normal(rngs, (entries, width), stddev)
+
+    def __call__(self, ids: jax.Array, place: Place = anywhere) -> jax.Array:
+        """int32 [...] -> float32 [..., D]; ids were checked when the data was encoded."""
+        return jnp.take(place(self.table[...], "vocabulary"), ids, axis=0, mode="clip")
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention within segments (BERT section 3, Vaswani et al. 2017).
+
+    The three projections are one product: `qkv` kernel [D,3,H,K]; `output` kernel [H,K,D].
+    """
+
+    def __init__(self, width: int, heads: int, stddev: float, rngs: nnx.Rngs) -> None:
+        head_width = width // heads
+        self.qkv_kernel = truncated_normal(rngs, (width, 3, heads, head_width), stddev)
+        self.qkv_bias = nnx.Param(jnp.zeros((3, heads, head_width), jnp.float32))
+        self.output_kernel = truncated_normal(rngs, (heads, head_width, width), stddev)
+        self.output_bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+
+    def __call__(
+        self,
+        x: jax.Array,
+        visible: jax.Array,
+        dtype: str,
+        noise: Noise | None,
+        rate: float,
+        site: jax.Array | int,
+        place: Place,
+    ) -> jax.Array:
+        """x [R,T,D], visible bool [R,T,T] (query, key) -> [R,T,D]."""
+        qkv = jnp.einsum("rtd,dshk->srthk", x.astype(dtype), self.qkv_kernel[...].astype(dtype))
+        qkv = qkv + self.qkv_bias[...].astype(dtype)[:, None, None]
+        query, key, value = (place(part, "heads") for part in qkv)
+        scores = jnp.einsum("rqhk,rthk->rhqt", query, key).astype(jnp.float32)
+        scores = scores * (query.shape[-1] ** -0.5)
+        scores = jnp.where(visible[:, None], scores, -1e9)
+        p = jax.nn.softmax(scores, axis=-1)
+        if noise is not None:
+            p = noise.probabilities(p, rate, site)
+        mixed = jnp.einsum("rhqt,rthk->rqhk", p.astype(dtype), value)
+        y = jnp.einsum("rqhk,hkd->rqd", mixed, self.output_kernel[...].astype(dtype))
+        return y + self.output_bias[...].astype(dtype)
+
+
+def gelu(x: jax.Array, form: str) -> jax.Array:
+    """x Phi(x): exactly (`gelu`, erf) or by BERT's later tanh formula (`gelu_tanh`)."""
+    return jax.nn.gelu(x, approximate=form == "gelu_tanh")

@@ -1,0 +1,1 @@
+"""`Example` -> `Features` -> `Batch`: input transforms, packing, and the plan of a run."""

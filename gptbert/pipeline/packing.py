@@ -1,0 +1,94 @@
+"""Several examples to a row: which example goes where, and the arrays that result.
+
+A batch is exactly the examples that it would be without packing; only where they lie differs.
+Segments number the examples, positions restart, attention stays within segments: each example
+computes what it would compute in a row of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from gptbert.models.inputs import Packed
+from gptbert.pipeline.batch import Batch, ExampleTargets
+from gptbert.pipeline.encode import Features
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Shape:
+    """The fixed shape of a compiled batch: rows R, positions T, slots N a row."""
+
+    rows: int
+    positions: int
+    slots: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {self.positions} ({self.slots} slots)"
+
+
+def pack(lengths: Sequence[int], positions: int, max_rows: int | None = None) -> list[list[int]]:
+    """Assigns examples to rows of `positions` tokens: best fit by decreasing length.
+
+    Returns the example numbers of each row. With `max_rows`, stops opening rows at that number
+    and leaves out what does not fit (the caller sees it by counting).
+    """
+    order = sorted(range(len(lengths)), key=lambda e: (-lengths[e], e))
+    rows: list[list[int]] = []
+    free: list[int] = []
+    for example in order:
+        length = lengths[example]
+        best, best_free = -1, positions + 1
+        for row, space in enumerate(free):
+            if length <= space < best_free:
+                best, best_free = row, space
+        if best >= 0:
+            rows[best].append(example)
+            free[best] -= length
+        elif max_rows is None or len(rows) < max_rows:
+            rows.append([example])
+            free.append(positions - length)
+    return rows
+
+
+def assemble(
+    features: Features,
+    examples: np.ndarray,
+    rows: list[list[int]],
+    shape: Shape,
+    numbers: Sequence[int] | None = None,
+) -> Batch:
+    """Builds the host arrays of one batch.
+
+    Args:
+      features: The encoded data set.
+      examples: int [B], which examples of it make the batch.
+      rows: For each row the positions within `examples` that it holds, from `pack`.
+      shape: At least as many rows, positions and slots as needed.
+      numbers: Segment numbers of the batch's examples; 1, 2, … B by default.
+    """
+    tokens, positions, segments, token_types = np.zeros(
+        (4, shape.rows, shape.positions), np.int32
+    )
+    starts = np.zeros((shape.rows, shape.slots), np.int32)
+    labels = np.zeros((shape.rows, shape.slots), features.labels.dtype)
+    weights = np.zeros((shape.rows, shape.slots), np.float32)
+    for row, members in enumerate(rows):
+        at = 0
+        for slot, member in enumerate(members):
+            example = examples[member]
+            start, end = features.starts[example], features.starts[example + 1]
+            stop = at + int(end - start)
+            tokens[row, at:stop] = features.tokens[start:end]
+            positions[row, at:stop] = np.arange(stop - at)
+            segments[row, at:stop] = 1 + member if numbers is None else numbers[member]
+            token_types[row, at + features.first_lengths[example] : stop] = 1
+            starts[row, slot] = at
+            labels[row, slot] = features.labels[example]
+            weights[row, slot] = 1.0
+            at = stop
+    return Batch(
+        Packed(tokens, positions, segments, token_types), ExampleTargets(starts, labels, weights)
+    )

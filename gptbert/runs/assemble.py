@@ -1,0 +1,255 @@
+"""Everything that a config names, read and put together, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gptbert.errors import UserError
+from gptbert.models.heads import SequenceClassifier
+from gptbert.models.parameters import (
+    Parameters,
+    describe,
+    initialize,
+    stack_layers,
+    unstack_layers,
+)
+from gptbert.models.presets import BertConfig, Compute, preset
+from gptbert.pipeline.encode import Features, encode_texts
+from gptbert.pipeline.plan import cost_model
+from gptbert.tasks.classification import Task, TextObjective, label_numbers
+from gptbert.tasks.glue import read_glue_task
+from gptbert.tasks.text import read_docstring_task, read_own_files
+from gptbert.tokenizers import Tokenizer, load_tokenizer
+from gptbert.training.optimizer import make_optimizer
+from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
+from gptbert.training.step import Training
+from gptbert.weights.sources import Weights, read_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembly:
+    """A run's parts.
+
+    Attributes:
+      config: Resolved.
+      task: The data, with its metrics.
+      classes: In the order of the model's outputs (that of the weights, if they have these).
+      model: The shape.
+      compute: How it is computed.
+      tokenizer: Of the texts.
+      features: By split: `train`, then every evaluation and test split.
+      training: Graph, objective, optimizer, layout.
+      build: Makes the module from nnx.Rngs.
+      start: Loaded parameters, host arrays, layers numbered; empty for random weights.
+      notes: What the user should know: repaired rows, new heads.
+      fingerprints: Of data, tokenizer and weights.
+    """
+
+    config: ConfigDict
+    task: Task
+    classes: tuple[str, ...]
+    model: BertConfig
+    compute: Compute
+    tokenizer: Tokenizer
+    features: dict[str, Features]
+    training: Training
+    build: Any
+    start: Parameters
+    notes: list[str]
+    fingerprints: dict[str, str]
+
+    @property
+    def layout(self) -> Layout:
+        return self.training.layout
+
+    @property
+    def costs(self) -> Any:
+        on_cpu = jax.default_backend() == "cpu"
+        shape = self.model
+        return cost_model(shape.layers, shape.width, shape.inner, on_cpu=on_cpu)
+
+    def initial_parameters(self, seed: int) -> Parameters:
+        """Loaded parameters with newly drawn heads, placed on the mesh."""
+        _, wanted = describe(self.build)
+        whole = unstack_layers if not self.compute.scan_layers else stack_layers
+        loaded = whole(self.start)
+        missing = {path for path in wanted if path not in loaded}
+        drawn = initialize(self.build, seed, missing) if missing else {}
+        parameters = pad_vocabulary({path: (loaded | drawn)[path] for path in wanted}, self.layout)
+        return jax.device_put(parameters, self.layout.tree(parameters))
+
+
+def read_task(config: ConfigDict) -> Task:
+    """The data that a config names."""
+    if config.task.startswith("glue/"):
+        return read_glue_task(config.task.removeprefix("glue/"), config.data_dir)
+    if config.task == "text":
+        return read_own_files(
+            config.train_file,
+            config.eval_file,
+            text_columns=config.text_columns,
+            label_column=config.label_column,
+            eval_share=config.eval_share,
+        )
+    if config.task == "docstrings":
+        return read_docstring_task()
+    raise UserError(f"task {config.task!r} is unknown; expected 'glue/TASK', 'text' or 'docstrings'")
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Refuses sizes that cannot work before anything is loaded."""
+    for name in ("batch_size", "max_length", "keep", "log_every", "accumulate"):
+        if config[name] < 1:
+            raise UserError(f"--config.{name} is {config[name]}, expected at least 1")
+    for name in ("eval_every", "checkpoint_every", "early_stopping", "row_length", "seed"):
+        if config[name] < 0:
+            raise UserError(f"--config.{name} is {config[name]}, expected 0 or more")
+    for name in ("num_epochs", "learning_rate"):
+        if not 0 < config[name] < float("inf"):
+            raise UserError(f"--config.{name} is {config[name]}, expected a positive number")
+    if not 0 <= config.warmup_proportion <= 1:
+        raise UserError(f"--config.warmup_proportion is {config.warmup_proportion}, expected 0 to 1")
+    if config.select not in ("last", "best"):
+        raise UserError(f"--config.select is {config.select!r}, expected 'last' or 'best'")
+    if not config.init_from and not config.model:
+        raise UserError(
+            "nothing to start from: expected --config.init_from=DIR (pre-trained weights) "
+            "or --config.model=bert-mini with --config.tokenizer=DIR|vocab.txt (random weights)"
+        )
+    Compute(dtype=config.compute_dtype)
+    make_optimizer(config.optimizer)
+
+
+def assemble(config: ConfigDict) -> Assembly:
+    """Reads what `config` names and puts it together; raises UserError for bad input."""
+    check_numbers(config)
+    layout = make_layout(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    if config.batch_size % config.accumulate:
+        raise UserError(
+            f"--config.accumulate={config.accumulate} does not divide "
+            f"--config.batch_size={config.batch_size}"
+        )
+    task = read_task(config)
+    assert task.train is not None
+    weights = read_weights(config.init_from) if config.init_from else None
+    model = _shape(config, weights)
+    check_model(model, layout)
+    tokenizer = load_tokenizer(config.tokenizer or config.init_from)
+    check_vocabulary(tokenizer, model, config.tokenizer or config.init_from)
+    if config.max_length > model.positions:
+        raise UserError(
+            f"--config.max_length={config.max_length} is longer than the {model.positions} positions "
+            "that the model knows"
+        )
+    notes = [*task.train.notes]
+    for dataset in (*task.evaluation.values(), *task.test.values()):
+        notes += dataset.notes
+    classes, start = _adopt_head(task, weights, config.pooling, notes)
+    compute = Compute(config.compute_dtype, _scan_layers(config), config.remat)
+    build = functools.partial(
+        _classifier, model, compute, max(1, len(classes)), pooling=config.pooling
+    )
+    graph, _ = describe(build)
+    optimizer = make_optimizer(
+        config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm
+    )
+    objective = TextObjective(regression=not classes)
+    training = Training(graph, objective, optimizer, layout, tuple(config.frozen))
+    datasets = {"train": task.train, **task.evaluation, **task.test}
+    features = {
+        split: encode_texts(
+            [example.texts for example in dataset.examples],
+            label_numbers(dataset, classes),
+            tokenizer,
+            config.max_length,
+        )
+        for split, dataset in datasets.items()
+    }
+    fingerprints = {f"data of {split}": dataset.fingerprint for split, dataset in datasets.items()}
+    fingerprints |= {"tokenizer": tokenizer.fingerprint}
+    fingerprints |= {"weights": weights.fingerprint} if weights else {}
+    return Assembly(
+        config, task, classes, model, compute, tokenizer, features, training, build, start, notes,
+        fingerprints,
+    )  # fmt: skip
+
+
+def _classifier(
+    model: BertConfig, compute: Compute, outputs: int, rngs: Any, *, pooling: Any
+) -> SequenceClassifier:
+    return SequenceClassifier(model, compute, outputs, rngs, pooling)
+
+
+def _shape(config: ConfigDict, weights: Weights | None) -> BertConfig:
+    if weights is not None and config.model and preset(config.model) != weights.config:
+        raise UserError(
+            f"--config.model={config.model} is not the shape of the weights in {config.init_from}; "
+            "leave it out: the shape is read from the weights"
+        )
+    shape = weights.config if weights else preset(config.model)
+    rates = {
+        name: config[name] for name in ("dropout", "attention_dropout") if config[name] is not None
+    }
+    if weights is None:
+        if not config.tokenizer:
+            raise UserError("random weights need --config.tokenizer=DIR|vocab.txt")
+        rates["vocabulary"] = load_tokenizer(config.tokenizer).vocabulary_size
+    return dataclasses.replace(shape, **rates)
+
+
+def check_vocabulary(tokenizer: Tokenizer, model: BertConfig, source: str) -> None:
+    """Ids outside of the table would be clipped in silence on a device."""
+    if tokenizer.vocabulary_size != model.vocabulary:
+        raise UserError(
+            f"the vocabulary of {source} has {tokenizer.vocabulary_size} entries, "
+            f"the weights have {model.vocabulary}; expected the vocabulary that the weights were "
+            "trained with (--config.tokenizer=DIR|vocab.txt)"
+        )
+
+
+def _scan_layers(config: ConfigDict) -> bool:
+    """Unrolled layers step faster on CPU; scanned ones compile in seconds on accelerators."""
+    if config.scan_layers is not None:
+        return config.scan_layers
+    return jax.default_backend() != "cpu"
+
+
+def _adopt_head(
+    task: Task, weights: Weights | None, pooling: str, notes: list[str]
+) -> tuple[tuple[str, ...], Parameters]:
+    """Keeps a classifier whose classes are those of the task (by name), else makes a new one."""
+    if weights is None:
+        notes.append("starting from random weights")
+        return task.classes, {}
+    start = {k: v for k, v in weights.parameters.items() if not k.startswith("classifier/")}
+    if pooling == "mean":
+        start = {k: v for k, v in start.items() if not k.startswith("pooler/")}
+    head = {k: v for k, v in weights.parameters.items() if k.startswith("classifier/")}
+    same_kind = head and weights.pooling == pooling
+    if same_kind and weights.classes and set(weights.classes) == set(task.classes):
+        return weights.classes, start | head
+    if same_kind and weights.regression and task.is_regression:
+        return (), start | head
+    if head:
+        had = ", ".join(weights.classes) or "one score"
+        wants = ", ".join(task.classes) or "one score"
+        notes.append(
+            f"the weights have a classifier for other labels ({had}); a new one for {wants} "
+            "replaces it"
+        )
+    new = ["classifier"]
+    if pooling == "cls" and "pooler/dense/kernel" not in start:
+        new.insert(0, "pooler")
+    notes.append(f"newly initialised: {', '.join(new)}")
+    return task.classes, start
+
+
+def host_labels(features: Features) -> np.ndarray:
+    """Labels of an encoded split, [E]."""
+    return features.labels

@@ -1,0 +1,311 @@
+"""Fine-tuning, from a config to a finished run folder; read it from top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gptbert.datasets import Dataset
+from gptbert.datasets.submission import write_submission
+from gptbert.errors import UserError
+from gptbert.metrics.glue import is_constant, majority_baseline
+from gptbert.pipeline.plan import TrainingPlan, run_shapes, total_steps
+from gptbert.runs.assemble import Assembly, assemble
+from gptbert.runs.folder import RunFolder, git_commit, versions, write_json
+from gptbert.runs.scoring import Scorer
+from gptbert.runtime import stop_on_sigterm
+from gptbert.tasks.classification import predictions, probabilities
+from gptbert.training.optimizer import bert_schedule
+from gptbert.training.run_log import RunLog
+from gptbert.training.state import TrainState, abstract, computed_form, saved_form
+from gptbert.training.trainer import Cadence, CompiledSteps, Progress, train
+from gptbert.weights.checkpoints import Checkpoints
+from gptbert.weights.run_folder import write_description
+
+SHOWN = 24  # predictions that results.json carries for the report
+
+
+def finetune(
+    config: ConfigDict, workdir: Path, *, quiet: bool = False, score_before: bool = False
+) -> dict[str, Any]:
+    """Runs (or continues) what `config` says in `workdir`; returns the contents of results.json.
+
+    Args:
+      config: From `configs/`, resolved.
+      workdir: The run folder; the same command again continues there.
+      quiet: No progress.
+      score_before: Score the dev set before training too, for a before-and-after table.
+
+    Raises:
+      UserError: Bad input; nothing was written but what a run folder holds.
+      RunFailed: The loss became NaN.
+      Interrupted: SIGTERM; the state was saved.
+    """
+    folder = RunFolder(workdir)
+    with folder.lock():
+        assembly = assemble(config)
+        folder.claim(json.loads(config.to_json_best_effort()), assembly.fingerprints)
+        if folder.results.exists():
+            return folder.read("results.json")
+        return run(assembly, folder, quiet=quiet, score_before=score_before)
+
+
+def plan_run(assembly: Assembly, seeds: list[int]) -> list[TrainingPlan]:
+    """Plans of runs that share their shapes, one a seed."""
+    config, features = assembly.config, assembly.features["train"]
+    steps = total_steps(len(features), config.batch_size, config.num_epochs)
+    if config.row_length and config.row_length < int(features.lengths.max()):
+        raise UserError(
+            f"--config.row_length={config.row_length} is shorter than the longest example "
+            f"({int(features.lengths.max())} tokens)"
+        )
+    shapes = run_shapes(
+        features,
+        batch_size=config.batch_size,
+        steps=steps,
+        seeds=seeds,
+        costs=assembly.costs,
+        row_multiple=assembly.layout.row_multiple * config.accumulate,
+        row_length=config.row_length,
+    )
+    return [
+        TrainingPlan(features, config.batch_size, steps, seed, shapes, config.accumulate)
+        for seed in seeds
+    ]
+
+
+def run(
+    assembly: Assembly,
+    folder: RunFolder,
+    *,
+    quiet: bool,
+    score_before: bool = False,
+    plan: TrainingPlan | None = None,
+    steps: CompiledSteps | None = None,
+    scorer: Scorer | None = None,
+) -> dict[str, Any]:
+    """Trains, scores and reports an assembled run; a sweep passes what its runs share."""
+    config, training, task = assembly.config, assembly.training, assembly.task
+    began = time.perf_counter()
+    split = next(iter(task.evaluation))
+
+    # Plan and state.
+    plan = plan or plan_run(assembly, [config.seed])[0]
+    parameters = assembly.initial_parameters(config.seed)
+    state = jax.jit(
+        training.initial_state,
+        out_shardings=assembly.layout.tree(jax.eval_shape(training.initial_state, parameters)),
+    )(parameters)
+    steps = steps or CompiledSteps(training, state, plan)
+    scorer = scorer or Scorer(training, parameters, _scored(assembly))
+    write_description(
+        folder.path, assembly.model, assembly.classes, config.pooling, assembly.tokenizer, task.name
+    )
+    write_json(folder.path / "run.json", _run_record())
+
+    # Restore.
+    checkpoints = Checkpoints(folder.checkpoints, keep=config.keep)
+    progress = Progress()
+    vocabulary, scan_layers = assembly.model.vocabulary, assembly.compute.scan_layers
+    on_disk = jax.eval_shape(lambda state: saved_form(state, vocabulary), abstract(state))
+    checkpoints.clean()
+    restored = checkpoints.restore(on_disk)
+    if restored is not None:
+        for bad, files in restored.rejected.items():
+            print(f"checkpoint {bad} is damaged ({', '.join(files)}); not used", file=sys.stderr)
+        state = computed_form(restored.state, assembly.layout, scan_layers=scan_layers)
+        progress = Progress(**restored.info)
+        if not quiet:
+            print(f"continuing after step {restored.step} of {plan.steps}", file=sys.stderr)
+
+    # Loop.
+    def evaluate(state: TrainState) -> dict[str, float]:
+        return scorer.metrics(
+            state.parameters, split, task.metrics, regression=task.is_regression
+        )
+
+    def save(state: TrainState, progress: Progress, keep_also: set[int]) -> None:
+        checkpoints.save(
+            int(state.step),
+            saved_form(state, vocabulary),
+            dataclasses.asdict(progress),
+            keep_also=keep_also,
+        )
+
+    before = evaluate(state) if score_before and restored is None else None
+    schedule = bert_schedule(
+        config.learning_rate, int(plan.steps * config.warmup_proportion), plan.steps
+    )
+    cadence = Cadence(
+        _evaluation_steps(config, plan),
+        config.checkpoint_every,
+        config.log_every,
+        config.early_stopping,
+    )
+    with (
+        stop_on_sigterm() as stop,
+        RunLog(
+            folder.path, start_step=int(state.step), total_steps=plan.steps, quiet=quiet
+        ) as log,
+    ):
+        state = train(
+            training, plan, state, schedule,
+            seed=config.seed, cadence=cadence, evaluate=evaluate, metric=task.metrics[0],
+            save=save, log=log, progress=progress, steps=steps, stop=stop,
+        )  # fmt: skip
+
+    # Results, from the checkpoint that the config names.
+    last, best = int(state.step), progress.best(task.metrics[0])
+    assert best is not None
+    chosen = best if config.select == "best" or config.early_stopping else progress.evaluations[-1]
+    parameters = state.parameters
+    if chosen["step"] != last:
+        found = checkpoints.restore(on_disk, chosen["step"])
+        assert found is not None
+        state = computed_form(found.state, assembly.layout, scan_layers=scan_layers)
+        parameters = state.parameters
+    record = _results(assembly, plan, progress, chosen, best)
+    if before is not None:
+        record["before"] = before
+    record |= _score_all(assembly, scorer, parameters, folder)
+    record["wall_clock_seconds"] = round(time.perf_counter() - began, 3)
+    folder.write("results.json", record)
+    return record
+
+
+def _scored(assembly: Assembly) -> dict[str, Any]:
+    return {name: each for name, each in assembly.features.items() if name != "train"}
+
+
+def _evaluation_steps(config: ConfigDict, plan: TrainingPlan) -> list[int]:
+    if not config.eval_every:
+        return plan.epoch_ends()
+    return sorted({*range(config.eval_every, plan.steps, config.eval_every), plan.steps})
+
+
+def _run_record() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "command": shlex.join(["gptbert", *sys.argv[1:]]),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "device_kind": device.device_kind,
+        "device_count": jax.device_count(),
+    }
+
+
+def _results(
+    assembly: Assembly,
+    plan: TrainingPlan,
+    progress: Progress,
+    chosen: dict[str, Any],
+    best: dict[str, Any],
+) -> dict[str, Any]:
+    """The part of results.json that follows from the run; metrics of splits come after."""
+    config, task = assembly.config, assembly.task
+    steps = progress.evaluations[-1]["step"]
+    seconds = max(progress.seconds, 1e-9)
+    split = next(iter(task.evaluation))
+    return {
+        "task": task.name,
+        "split": split,
+        "metrics": chosen["metrics"],
+        "majority_baseline": majority_baseline(task.metrics, assembly.features[split].labels),
+        "checkpoint": {
+            "step": chosen["step"],
+            "epoch": chosen["epoch"],
+            "which": "best" if chosen is not progress.evaluations[-1] else "last",
+        },
+        "best": best,
+        "evaluations": progress.evaluations,
+        "examples": {name: len(each) for name, each in assembly.features.items()},
+        "truncated": {n: int(each.truncated.sum()) for n, each in assembly.features.items()},
+        "notes": assembly.notes,
+        "seed": config.seed,
+        "steps": steps,
+        "shapes": [str(shape) for shape in plan.shapes],
+        "hyperparameters": json.loads(config.to_json_best_effort()),
+        "train_seconds": round(progress.seconds, 3),
+        "examples_per_second": steps * config.batch_size / seconds,
+        "tokens_per_second": progress.tokens / seconds,
+        "tokens_per_second_with_padding": progress.padded_tokens / seconds,
+        **_run_record(),
+    }
+
+
+def _score_all(
+    assembly: Assembly, scorer: Scorer, parameters: Any, folder: RunFolder
+) -> dict[str, Any]:
+    """Scores every split with the final parameters; writes predictions; returns what to record."""
+    task, regression = assembly.task, assembly.task.is_regression
+    splits, shown, collapsed = {}, [], False
+    for number, (name, dataset) in enumerate(task.evaluation.items()):
+        outputs = scorer.outputs(parameters, name)
+        splits[name] = scorer.metrics(parameters, name, task.metrics, regression=regression)
+        records = prediction_records(dataset, outputs, assembly.classes)
+        _write_lines(folder.predictions / f"{name}.jsonl", records)
+        if number == 0:
+            shown = records[:SHOWN]
+            collapsed = is_constant(predictions(outputs, regression=regression))
+    files = {}
+    for name, dataset in task.test.items():
+        outputs = scorer.outputs(parameters, name)
+        task_name = "ax" if name == "ax" else task.name.removeprefix("glue/")
+        values = [record["prediction"] for record in prediction_records(dataset, outputs, assembly.classes)]
+        split = "test" if name == "ax" else name
+        path = write_submission(task_name, split, values, dataset.examples, folder.predictions)
+        files[name] = str(path.relative_to(folder.path))
+    return {
+        "metrics": splits[next(iter(splits))],
+        "splits": splits,
+        "collapsed": collapsed,
+        "predictions": shown,
+        "prediction_files": files,
+    }
+
+
+def prediction_records(
+    dataset: Dataset, outputs: np.ndarray, classes: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """One JSON record an example: id, texts, label, prediction, probabilities of the classes."""
+    if not classes:
+        return [
+            {
+                "id": example.id,
+                "texts": list(example.texts),
+                "label": example.label,
+                "prediction": float(score),
+            }
+            for example, score in zip(dataset.examples, outputs[:, 0], strict=True)
+        ]
+    return [
+        {
+            "id": example.id,
+            "texts": list(example.texts),
+            "label": example.label,
+            "prediction": classes[int(row.argmax())],
+            "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)},
+        }
+        for example, row in zip(dataset.examples, probabilities(outputs), strict=True)
+    ]
+
+
+def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+

@@ -1,0 +1,153 @@
+"""A run is a folder: what it was told, what it did, what came out.
+
+    config.json       the resolved config, fingerprints of data, tokenizer and weights, shapes
+    run.json          command, versions, commit, devices
+    model.json        shape, classes and pooling: what is needed to use the checkpoints
+    tokenizer/        as Hugging Face loaders read it
+    metrics.jsonl     scalars by step (and tensorboard/)
+    checkpoints/      whole or absent
+    predictions/      dev and test, test in the benchmark's submission format
+    results.json      written last, when everything in it is true
+
+The same command again resumes, says that the run is finished, or refuses by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gptbert.errors import UserError
+
+# Fields that may differ when a run is continued: where things lie and how they are computed, not
+# what is computed. Data, tokenizer and weights are compared by their fingerprints instead.
+_FREE_FIELDS = frozenset(
+    "data_dir init_from tokenizer train_file eval_file checkpoint_every keep log_every "
+    "accumulate scan_layers remat mesh".split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run; makes nothing by itself."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; raises UserError if it is missing or damaged."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.path} is not a run folder: {name} is missing there; "
+                "expected the --workdir of a `gptbert finetune`"
+            ) from None
+        except ValueError as error:
+            raise UserError(f"{path} is not valid JSON ({error}); it was damaged") from None
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes a JSON file of the folder, whole or not at all."""
+        write_json(self.path / name, value)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the folder for this process; raises UserError if another one does."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise UserError(
+                f"--workdir={self.path} cannot be used ({error.strerror}); "
+                "expected a folder that can be written"
+            ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"another process is working in {self.path}; wait for it or choose another --workdir"
+                ) from None
+            yield
+
+    def claim(self, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
+        """Writes config.json, or compares with the one that is there and refuses by name."""
+        record = {"config": dict(config), "fingerprints": dict(fingerprints)}
+        if not (self.path / "config.json").exists():
+            self.write("config.json", record)
+            return
+        before = self.read("config.json")
+        changed = [
+            f"config.{name} was {before['config'].get(name)!r} and is now {config.get(name)!r}"
+            for name in sorted(before["config"].keys() | config.keys())
+            if name not in _FREE_FIELDS
+            and before["config"].get(name) != json.loads(json.dumps(config.get(name)))
+        ] + [
+            f"the {name} changed (SHA-256 {str(old)[:12]} then, {fingerprints.get(name, '')[:12]} now)"
+            for name, old in before["fingerprints"].items()
+            if fingerprints.get(name) != old
+        ]
+        if changed:
+            raise UserError(
+                f"{self.path} holds another run: {'; '.join(changed)}. "
+                "Use another --workdir, or the command that began this run"
+            )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON beside `path` first and moves it there, so that it is never half-written."""
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    found = {"python": sys.version.split()[0]}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of this code base, with `+changes` if files differ; None outside of a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        dirty = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if dirty else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,52 @@
+"""The fields of a fine-tuning config, with the published defaults and their sources."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def finetuning(task: str) -> ConfigDict:
+    """BERT's fine-tuning recipe (paper section 4.1, released code's defaults); all overridable."""
+    config = ConfigDict()
+    config.task = task
+
+    # What it starts from: a Hugging Face folder or a run folder; or a preset with random weights.
+    config.init_from = ""
+    config.model = ""  # bert-tiny … bert-large, minilm-l6-h384, minilm-l12-h384
+    config.tokenizer = ""  # folder or vocab.txt; by default that of init_from
+    config.pooling = "cls"  # as published; or 'mean'
+
+    # Data. A GLUE folder or TFDS folder; the other fields belong to text_classification.
+    config.data_dir = ""
+    config.max_length = 128  # released code and README; the paper is silent
+
+    # Recipe: batch 32, 3 epochs (paper 4.1); the paper's rates are 5e-5, 4e-5, 3e-5, 2e-5.
+    config.batch_size = 32
+    config.num_epochs = 3.0
+    config.learning_rate = 5e-5
+    config.warmup_proportion = 0.1  # released code
+    config.optimizer = "bert_adam"  # as released, no bias correction; or 'adamw'
+    config.weight_decay = 0.01
+    config.clip_norm = 1.0
+    config.dropout = placeholder(float)  # by default that of the weights (0.1)
+    config.attention_dropout = placeholder(float)
+    config.frozen = ()  # patterns of parameter paths, for instance ('embeddings', 'layers/[0-3]/')
+    config.seed = 0
+
+    # When to look and to save; 0 means: only at the end of each epoch / never.
+    config.eval_every = 0  # steps
+    config.checkpoint_every = 0  # steps
+    config.keep = 1  # newest checkpoints kept, beside the best one
+    config.log_every = 10  # steps
+    config.early_stopping = 0  # evaluations without a better one; 0 is off
+    config.select = "last"  # whose figures are the result: the last checkpoint, or the 'best' on dev
+
+    # How it is computed; none of this changes the result beyond rounding.
+    config.compute_dtype = "float32"  # or 'bfloat16' (parameters and softmax stay float32)
+    config.accumulate = 1  # pieces of a batch, one after the other
+    config.row_length = 0  # tokens of a packed row; 0: chosen from the lengths
+    config.scan_layers = placeholder(bool)  # by default on accelerators
+    config.remat = False
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
+    return config

@@ -1,0 +1,1 @@
+"""One file a task family: which data it reads, its head and objective, its metrics."""

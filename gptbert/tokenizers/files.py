@@ -1,0 +1,217 @@
+"""Vocabularies on disk: Google's vocab.txt and Hugging Face's three files, in and out.
+
+| file | says |
+| --- | --- |
+| vocab.txt | entries, one a line, the line is the id; nothing stripped but the line end |
+| tokenizer.json | entries and all rules (`tokenizer_json.py`) |
+| tokenizer_config.json | `do_lower_case`, `strip_accents`, `tokenize_chinese_chars` |
+
+Where tokenizer.json and tokenizer_config.json disagree, `tokenizers` follows the one and
+`transformers` the other; here such a folder is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gptbert.errors import UserError
+from gptbert.tokenizers import tokenizer_json
+from gptbert.tokenizers.basic import Rules
+
+MAX_FILE_BYTES = 100_000_000  # the largest tokenizer.json in use have about 20 MB
+
+# tokenizer_config.json's name for a rule -> tokenizer.json's.
+_CONFIG_NAMES = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def read_wordpiece(
+    path: str | os.PathLike[str], lowercase: bool | None = None
+) -> tuple[list[str], Rules, str]:
+    """Reads a folder, a vocab.txt or a tokenizer.json.
+
+    Args:
+      path: A folder with vocab.txt, tokenizer.json or both, or one of these files (no other file
+        is read then).
+      lowercase: Overrides what the files say; None takes it from them, or, where they say
+        nothing, from the vocabulary: cased if it holds a capitalised word.
+
+    Returns:
+      Entries in the order of their ids, rules, and the name of the file for messages.
+
+    Raises:
+      UserError: Nothing there, or not a WordPiece vocabulary, or files that contradict each other.
+    """
+    vocab_path, json_path, config_path = _locate(Path(path))
+    rules: dict[str, Any] = {}
+    if json_path is not None:
+        entries, own_entries, rules = tokenizer_json.parse(_read_json(json_path), str(json_path))
+        if vocab_path is not None:
+            _check_same(_read_vocab(vocab_path), vocab_path, own_entries, json_path)
+    elif vocab_path is not None:
+        entries = _read_vocab(vocab_path)
+    if config_path is not None:
+        rules = _with_config(rules, config_path, case_is_settled=lowercase is not None)
+    if lowercase is not None:
+        rules["lowercase"] = lowercase
+    rules.setdefault("lowercase", not is_cased(entries))
+    return entries, Rules(**rules), str(json_path or vocab_path)
+
+
+def is_cased(entries: Sequence[str]) -> bool:
+    """Whether a vocabulary holds a capitalised word such as "The"; brackets ("[MASK]") are none."""
+    return any(entry.isalpha() and entry != entry.lower() for entry in entries)
+
+
+def write_wordpiece(
+    entries: Sequence[str], rules: Rules, folder: str | os.PathLike[str], max_length: int
+) -> None:
+    """Writes the three files, so that old and new versions of `transformers` load the folder.
+
+    Args:
+      entries: The vocabulary in the order of ids.
+      rules: Written to tokenizer.json in full, to tokenizer_config.json as far as it has names.
+      folder: Made if absent; files of these names are replaced one by one, each at once.
+      max_length: `model_max_length`: how many positions the model has.
+
+    Raises:
+      UserError: The folder cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    specials = [name for name in _SPECIALS if name in entries]
+    config: dict[str, Any] = {
+        "tokenizer_class": "BertTokenizer",
+        "model_max_length": max_length,
+        **{name: getattr(rules, rule) for name, rule in _CONFIG_NAMES.items()},
+    }
+    for name in _SPECIALS:
+        # A name without an entry would be given a new id, beyond the embedding table.
+        config[f"{name[1:-1].lower()}_token"] = name if name in specials else None
+    tokenizer = tokenizer_json.build(entries, rules, specials)
+    _write(folder / "vocab.txt", "".join(f"{entry}\n" for entry in entries))
+    _write(folder / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False, indent=2) + "\n")
+    _write(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _locate(path: Path) -> tuple[Path | None, Path | None, Path | None]:
+    """The paths of vocab.txt, tokenizer.json and tokenizer_config.json, None where absent."""
+    if path.is_file():
+        return (None, path, None) if path.suffix == ".json" else (path, None, None)
+    if not path.is_dir():
+        raise UserError(
+            f"no tokenizer at {path}: there is no such file or folder; expected a folder with "
+            "vocab.txt or tokenizer.json, or a vocab.txt"
+        )
+    names = ("vocab.txt", "tokenizer.json", "tokenizer_config.json")
+    vocab, tokenizer, config = (p if (p := path / name).is_file() else None for name in names)
+    if vocab is None and tokenizer is None:
+        there = sorted(p.name for p in path.iterdir())
+        held = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") if there else "nothing"
+        raise UserError(
+            f"no WordPiece vocabulary in {path}: looked for {path / names[0]} and "
+            f"{path / names[1]}, but the folder holds {held}"
+        )
+    return vocab, tokenizer, config
+
+
+def _read_vocab(path: Path) -> list[str]:
+    lines = _read_text(path).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def _read_text(path: Path) -> str:
+    """The text of a file of UTF-8, with or without a byte order mark, or a `UserError`."""
+    try:
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise UserError(
+                f"{path} has {size:,} bytes; expected a vocabulary, which has at most "
+                f"{MAX_FILE_BYTES:,}"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        looks = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
+        raise _not_utf8(path, data, error.start, looks) from None
+    if "\0" in text:
+        raise _not_utf8(path, data, data.index(b"\0"), "UTF-16LE")
+    return text
+
+
+def _not_utf8(path: Path, data: bytes, place: int, looks: str) -> UserError:
+    line = data.count(b"\n", 0, place) + 1
+    return UserError(
+        f"{path}, line {line}: byte 0x{data[place]:02x} is not UTF-8 text; expected UTF-8 "
+        f"(if the file is {looks}: iconv -f {looks} -t UTF-8)"
+    )
+
+
+def _check_same(listed: list[str], path: Path, entries: list[str], json_path: Path) -> None:
+    if listed == entries:
+        return
+    shorter = min(len(listed), len(entries))
+    place = next((i for i in range(shorter) if listed[i] != entries[i]), shorter)
+    here, there = (repr(them[place]) if place < len(them) else "none" for them in (listed, entries))
+    raise UserError(
+        f"{path} and {json_path.name} beside it hold different vocabularies: id {place} is {here} "
+        f"(of {len(listed)} entries) and {there} (of {len(entries)}); remove the wrong file"
+    )
+
+
+def _with_config(rules: dict[str, Any], path: Path, case_is_settled: bool) -> dict[str, Any]:
+    """`rules` of tokenizer.json (empty where absent) with what tokenizer_config.json states."""
+    config, stated = _read_json(path), dict(rules)
+    for name, rule in _CONFIG_NAMES.items():
+        value = config.get(name)
+        if value is None or (rule == "lowercase" and case_is_settled):
+            continue
+        if not isinstance(value, bool):
+            raise UserError(f"{path}: {name} is {value!r}; expected true or false")
+        there = Rules(**rules).removes_accents if rule == "strip_accents" else rules.get(rule)
+        if rules and value != there:
+            raise UserError(
+                f"{path}: {name} is {value} but by tokenizer.json beside it {rule} is {there}; "
+                "make the two files agree"
+            )
+        stated[rule] = value
+    return stated
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes under another name and moves, so that `path` is never half-written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,94 @@
+"""What a run tells while it runs: `metrics.jsonl`, TensorBoard events, a progress bar.
+
+One JSON object a line with `step` and slash-separated names (`train/loss`, `eval/accuracy`). On a
+terminal there is a progress bar; elsewhere a plain line now and then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    records = []
+    for number, line in enumerate(lines):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines) - 1 and line:
+                continue
+    return records
+
+
+class RunLog:
+    """Writes scalars of steps; on resume, records after `start_step` are taken back first."""
+
+    def __init__(self, folder: Path, *, start_step: int, total_steps: int, quiet: bool) -> None:
+        self._path = folder / "metrics.jsonl"
+        kept = [r for r in read_metrics(self._path) if r.get("step", 0) <= start_step]
+        partial = self._path.with_suffix(".jsonl.partial")
+        partial.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        partial.replace(self._path)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = _event_writer(folder / "tensorboard", start_step)
+        self._bar = tqdm(
+            total=total_steps,
+            initial=start_step,
+            unit="step",
+            disable=quiet or not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+        self._quiet, self._total = quiet, total_steps
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._file.close()
+        self._events.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Records the values of one step; numbers that are not finite become null in JSON."""
+        clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, **clean}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def progress(self, step: int, values: Mapping[str, float]) -> None:
+        """Moves the bar to `step`, or prints a line where there is no terminal."""
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if not self._bar.disable:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif not self._quiet:
+            print(f"step {step}/{self._total}: {text}", file=sys.stderr, flush=True)
+
+    def say(self, message: str) -> None:
+        """Prints a line without disturbing the bar."""
+        if not self._quiet:
+            tqdm.write(message, file=sys.stderr)
+
+
+def _event_writer(folder: Path, start_step: int) -> Any:
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)

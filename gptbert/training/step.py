@@ -1,0 +1,124 @@
+"""One training step and one scoring step: pure functions, compiled once for each shape.
+
+    gradients = d (sum of the examples' losses / number of examples) / d parameters
+    parameters, optimizer_state = optimizer(gradients, learning rate)
+
+The learning rate and the dropout key are arguments, so that nothing compiles again when they
+change. With gradient accumulation the batch comes in equal pieces whose gradients are added up;
+the result is that of the large batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gptbert.models.dropout import Noise
+from gptbert.models.parameters import Parameters, merge
+from gptbert.pipeline.batch import Batch
+from gptbert.training.objective import Objective
+from gptbert.training.sharding import Layout
+from gptbert.training.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is fixed for a run: the graph, the objective, the optimizer, the layout.
+
+    Attributes:
+      graph: The model's static part; see `gptbert.models.parameters`.
+      objective: Whose loss is minimised.
+      optimizer: From `gptbert.training.optimizer.make_optimizer`.
+      layout: Where arrays live.
+      frozen: Patterns of parameter paths that are not trained.
+      dropout: False switches dropout off (tests, the exactness of packing).
+    """
+
+    graph: Any
+    objective: Objective
+    optimizer: optax.GradientTransformationExtraArgs
+    layout: Layout
+    frozen: Sequence[str] = ()
+    dropout: bool = True
+
+    def is_trained(self, path: str) -> bool:
+        return not any(re.search(pattern, path) for pattern in self.frozen)
+
+    def initial_state(self, parameters: Parameters) -> TrainState:
+        """The state before the first update; works on arrays and, under eval_shape, on shapes."""
+        trained = {path: value for path, value in parameters.items() if self.is_trained(path)}
+        return TrainState(jnp.zeros((), jnp.int32), parameters, self.optimizer.init(trained))
+
+    def update(
+        self, state: TrainState, batch: Batch, learning_rate: jax.Array, key: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One update. Batch arrays are [R,…], or [pieces,R,…] when gradients are accumulated.
+
+        Returns the new state and the scalars `loss` (mean over the batch) and `gradient_norm`
+        (global, before clipping).
+        """
+        trained = {k: v for k, v in state.parameters.items() if self.is_trained(k)}
+        fixed = {k: v for k, v in state.parameters.items() if k not in trained}
+        count = batch.targets.weights.sum()
+
+        def loss(trained: Parameters, piece: Batch) -> jax.Array:
+            model = merge(self.graph, trained | fixed)
+            packed = piece.packed
+            noise = Noise(key, packed.segments, packed.positions) if self.dropout else None
+            return self.objective.loss_sum(model, piece, noise, self.layout.place) / count
+
+        if batch.packed.tokens.ndim == 2:
+            value, gradients = jax.value_and_grad(loss)(trained, batch)
+        else:
+            value, gradients = _accumulate(jax.value_and_grad(loss), trained, batch)
+        updates, optimizer_state = self.optimizer.update(
+            gradients, state.optimizer_state, trained, learning_rate=learning_rate
+        )
+        parameters = optax.apply_updates(trained, updates) | fixed
+        scalars = {"loss": value, "gradient_norm": optax.global_norm(gradients)}
+        return TrainState(state.step + 1, parameters, optimizer_state), scalars
+
+    def score(self, parameters: Parameters, batch: Batch) -> jax.Array:
+        """The objective's outputs of a batch without dropout: float32 [R,N,C]."""
+        model = merge(self.graph, parameters)
+        return self.objective.outputs(model, batch, self.layout.place)
+
+
+def _accumulate(
+    value_and_gradient: Callable[..., Any], trained: Parameters, batch: Batch
+) -> tuple[jax.Array, Parameters]:
+    """Adds up losses and gradients over the leading axis of `batch`."""
+
+    def add(total: Any, piece: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, value_and_gradient(trained, piece)), None
+
+    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trained))
+    return jax.lax.scan(add, zero, batch)[0]
+
+
+def jit_update(training: Training, state: Any, pieces: int = 1) -> Any:
+    """`Training.update` compiled over the mesh; `state` (arrays or shapes) gives the shardings."""
+    layout = training.layout
+    states, whole = layout.tree(state), layout.replicated()
+    return jax.jit(
+        training.update,
+        in_shardings=(states, layout.rows(leading=pieces > 1), whole, whole),
+        out_shardings=(states, whole),
+        donate_argnums=0,
+    )
+
+
+def jit_score(training: Training, parameters: Any) -> Any:
+    """`Training.score` compiled over the mesh."""
+    layout = training.layout
+    return jax.jit(
+        training.score,
+        in_shardings=(layout.tree(parameters), layout.rows()),
+        out_shardings=layout.replicated(),
+    )

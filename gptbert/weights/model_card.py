@@ -1,0 +1,125 @@
+"""The README.md of exported weights: what they are, what they score, how to use them.
+
+The head of the file is YAML in the form that model hubs index (`model-index` holds the figures).
+Its texts are written as JSON strings, which are YAML strings whatever they contain.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from gptbert.models.presets import BertConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What only the caller knows of the weights.
+
+    Attributes:
+      name: What the model is called.
+      base: What it was fine-tuned from; empty if unknown.
+      task: For instance `glue/mrpc`; empty for weights without a task.
+      split: Which part of the task the figures are of.
+      metrics: Name -> value, fractions; empty where nothing was measured.
+      training: How it was trained: name -> value, as the run folder has them.
+      language: A code such as `en`; empty if unknown.
+      license: The hub's name of the license; `other` where the weights' own terms apply.
+    """
+
+    name: str
+    base: str = ""
+    task: str = ""
+    split: str = ""
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    language: str = ""
+    license: str = "other"
+
+
+def render(
+    card: ModelCard,
+    config: BertConfig,
+    *,
+    is_classifier: bool,
+    has_pooler: bool,
+    labels: tuple[str, ...] | None,
+) -> str:
+    """The text of README.md."""
+    lines = ["---", *_head(card, is_classifier), "---", ""]
+    lines += [f"# {card.name}", "", _what(card, config, is_classifier), ""]
+    if labels:
+        named = ", ".join(f"`{label}`" for label in labels)
+        lines += [f"Classes, in the order of the outputs: {named}.", ""]
+    if card.metrics:
+        title = f"{card.task} {card.split}".strip() or "metric"
+        lines += ["## Results", "", *_table(title, card.metrics), ""]
+    if card.training:
+        lines += ["## Training", "", *_table("setting", card.training), ""]
+    use = _use(card.name, is_classifier, has_pooler)
+    return "\n".join([*lines, "## Use", "", "```python", *use, "```", ""])
+
+
+def _head(card: ModelCard, is_classifier: bool) -> list[str]:
+    purpose = "text-classification" if is_classifier else "feature-extraction"
+    lines = [f"language: {json.dumps(card.language)}"] if card.language else []
+    lines += [f"license: {json.dumps(card.license)}"]
+    if card.license == "other":
+        lines += ['license_name: "terms-of-the-base-model"']
+    lines += [
+        "library_name: transformers",
+        f"pipeline_tag: {purpose}",
+        "tags:",
+        *(f"- {tag}" for tag in ("bert", "gptbert", "jax", purpose)),
+    ]
+    if card.metrics:
+        lines += _model_index(card, purpose)
+    return lines
+
+
+def _model_index(card: ModelCard, purpose: str) -> list[str]:
+    dataset = json.dumps(card.task or "unnamed")
+    lines = [
+        "model-index:",
+        f"- name: {json.dumps(card.name)}",
+        "  results:",
+        f"  - task: {{type: {purpose}}}",
+        f"    dataset: {{name: {dataset}, type: {dataset}, split: {json.dumps(card.split)}}}",
+        "    metrics:",
+    ]
+    return lines + [
+        f"    - {{type: {json.dumps(name)}, value: {json.dumps(value)}}}"
+        for name, value in card.metrics.items()
+    ]
+
+
+def _what(card: ModelCard, config: BertConfig, is_classifier: bool) -> str:
+    origin = f", from `{card.base}`" if card.base else ""
+    purpose = f", fine-tuned on {card.task}" if card.task and is_classifier else ""
+    return (
+        f"A BERT with {config.layers} layers, width {config.width}, {config.heads} heads and "
+        f"{config.vocabulary:,} vocabulary entries{purpose}{origin}. Inputs have at most "
+        f"{config.positions} tokens. Written by gptbert."
+    )
+
+
+def _table(title: str, rows: Mapping[str, object]) -> list[str]:
+    def cell(value: object) -> str:
+        told = f"{value:.4f}" if isinstance(value, float) and 1e-3 < abs(value) < 10 else f"{value}"
+        return told.replace("|", "\\|").replace("\n", " ")
+
+    lines = [f"| {cell(name)} | {cell(value)} |" for name, value in rows.items()]
+    return [f"| {cell(title)} | |", "| --- | --- |", *lines]
+
+
+def _use(name: str, is_classifier: bool, has_pooler: bool) -> list[str]:
+    kind = "AutoModelForSequenceClassification" if is_classifier else "AutoModel"
+    # A BertModel makes itself a random pooler where the file has none.
+    option = "" if has_pooler else ", add_pooling_layer=False"
+    return [
+        f"from transformers import AutoTokenizer, {kind}",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({json.dumps(name)})",
+        f"model = {kind}.from_pretrained({json.dumps(name)}{option})",
+    ]

@@ -1,0 +1,246 @@
+"""`gptbert.load`: a model, its parameters and its tokenizer, from one folder, ready to use."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+from flax import nnx
+
+from gptbert.errors import UserError
+from gptbert.models import parameters as flat
+from gptbert.models.encoder import Bert, Pooler
+from gptbert.models.heads import gather_slots
+from gptbert.models.inputs import Packed
+from gptbert.models.layers import Dense
+from gptbert.models.presets import BertConfig, Compute
+from gptbert.pipeline.batch import Batch
+from gptbert.pipeline.encode import Features, encode_texts
+from gptbert.pipeline.packing import Shape
+from gptbert.pipeline.plan import ScoringPlan
+from gptbert.tokenizers import Tokenizer, load_tokenizer
+from gptbert.weights.huggingface import read_bert
+
+BATCH_TOKENS = 2048  # of one batch of `encode`; about what keeps two CPU cores busy
+_SLOTS = 16
+# Vocabulary tables are padded at most to the next multiple of this (for the sake of hardware).
+_VOCABULARY_MULTIPLE = 128
+
+
+class Model(nnx.Module):
+    """An encoder with what its weights have on top: `bert`, and `pooler`, `classifier` or None."""
+
+    def __init__(
+        self, config: BertConfig, compute: Compute, pooler: bool, classes: int, rngs: nnx.Rngs
+    ) -> None:
+        self.bert = Bert(config, compute, rngs)
+        self.pooler = Pooler(config, compute, rngs) if pooler else None
+        stddev = config.initial_stddev
+        self.classifier = Dense(config.width, classes, stddev, rngs) if classes else None
+
+    def __call__(self, packed: Packed, starts: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """Tokens [R,T], [CLS] at [R,N] -> last hidden states [R,T,D], pooled vectors [R,N,D]."""
+        hidden = self.bert(packed)
+        if self.pooler is None:
+            return hidden, None
+        return hidden, self.pooler(gather_slots(hidden, starts))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """What an encoder says of some texts, all arrays float32 on the host.
+
+    Attributes:
+      hidden: For each text its last hidden states [tokens, D], [CLS] and [SEP] included.
+      pooled: Pooler outputs [texts, D]; None where the weights have no pooler.
+      tokens: For each text its tokens as in the vocabulary, one for each row of `hidden`.
+      truncated: bool [texts], which texts were cut to `max_length`.
+    """
+
+    hidden: list[np.ndarray]
+    pooled: np.ndarray | None
+    tokens: list[list[str]]
+    truncated: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pretrained:
+    """Weights and tokenizer of one folder.
+
+    Attributes:
+      config: The shape.
+      parameters: float32 arrays on the host, by path; see `gptbert.models.parameters`.
+      tokenizer: As the folder's files say.
+      labels: The classifier's class names in the order of its outputs, None without names.
+      compute: How `encode` and `model` compute.
+      source: The folder.
+    """
+
+    config: BertConfig
+    parameters: dict[str, np.ndarray]
+    tokenizer: Tokenizer
+    labels: tuple[str, ...] | None
+    compute: Compute
+    source: str
+
+    @property
+    def model(self) -> Any:
+        """The parameters as a Flax module (`Model`), made anew at each call."""
+        return flat.merge(self._graph, self._on_device)
+
+    def encode(
+        self,
+        texts: str | Sequence[str] | Sequence[tuple[str, str]],
+        max_length: int | None = None,
+    ) -> Encoded:
+        """Hidden states and pooled vectors of texts, computed in packed rows without dropout.
+
+        Args:
+          texts: One text, or a list of texts and pairs of texts.
+          max_length: The most tokens of a text, special ones included; longer ones are cut as in
+            fine-tuning and counted in `Encoded.truncated`. As many as the model has positions if
+            None.
+
+        Raises:
+          UserError: `max_length` is more than the model's positions, or too little for any text.
+          TypeError: `texts` holds something else.
+        """
+        features = self._features(texts, max_length)
+        hidden: list[np.ndarray] = [np.empty(0)] * len(features)
+        has_pooler = "pooler/dense/kernel" in self.parameters
+        pooled = np.zeros((len(features), self.config.width), np.float32) if has_pooler else None
+        for examples, batch in ScoringPlan(features, _shape(features)).iterate():
+            outputs = _forward(self._graph, self._on_device, batch.packed, batch.targets.starts)
+            states, vectors = jax.device_get(outputs)
+            for example, row, slot, start in _slots(examples, batch):
+                stop = start + int(features.lengths[example])
+                hidden[example] = states[row, start:stop].copy()
+                if pooled is not None:
+                    pooled[example] = vectors[row, slot]
+        return Encoded(hidden, pooled, self._tokens(features), features.truncated)
+
+    def _features(
+        self, texts: str | Sequence[str] | Sequence[tuple[str, str]], max_length: int | None
+    ) -> Features:
+        limit = self.config.positions if max_length is None else max_length
+        if limit > self.config.positions:
+            raise UserError(
+                f"max_length is {limit}, but the model in {self.source} has "
+                f"{self.config.positions} positions; expected at most as many"
+            )
+        pairs = [_as_tuple(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        nothing = np.zeros(len(pairs), np.int32)
+        return encode_texts(pairs, nothing, cast(Any, self.tokenizer), limit)
+
+    def _tokens(self, features: Features) -> list[list[str]]:
+        spelt = {t: self.tokenizer.decode([t]) for t in np.unique(features.tokens).tolist()}
+        bounds = zip(features.starts[:-1], features.starts[1:], strict=True)
+        return [[spelt[t] for t in features.tokens[start:end].tolist()] for start, end in bounds]
+
+    @functools.cached_property
+    def _graph(self) -> nnx.GraphDef:
+        pooler = "pooler/dense/kernel" in self.parameters
+        classes = len(self.parameters.get("classifier/bias", ()))
+        return flat.describe(lambda r: Model(self.config, self.compute, pooler, classes, r))[0]
+
+    @functools.cached_property
+    def _on_device(self) -> dict[str, jax.Array]:
+        return jax.device_put(self.parameters)
+
+
+def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> Pretrained:
+    """Loads a Hugging Face folder, or the --workdir of a run of `gptbert finetune`.
+
+    Args:
+      path: The folder.
+      dtype: Of the matrix products, `float32` or `bfloat16`; parameters stay float32.
+
+    Raises:
+      UserError: What is there cannot be used, or is not there; see `huggingface.read_bert`.
+    """
+    compute = Compute(dtype=dtype)
+    folder = Path(path)
+    if _is_run_folder(folder):
+        return _load_run(folder, compute)
+    weights = read_bert(folder)
+    tokenizer = load_tokenizer(folder)
+    check_vocabulary(weights.config, tokenizer, str(folder))
+    return Pretrained(
+        weights.config, weights.parameters, tokenizer, weights.labels, compute, str(folder)
+    )
+
+
+def check_vocabulary(config: BertConfig, tokenizer: Tokenizer, source: str) -> None:
+    """Refuses a vocabulary of another model: more ids than the table, or clearly fewer.
+
+    A table may be padded to a multiple of 128 for the sake of hardware; a vocabulary which is
+    smaller than that is another model's, and its ids would mean other words.
+    """
+    ids = tokenizer.vocabulary_size
+    if not ids <= config.vocabulary < ids + _VOCABULARY_MULTIPLE:
+        raise UserError(
+            f"the tokenizer has {ids:,} entries, but the weights in {source} have a table of "
+            f"{config.vocabulary:,} (vocab_size); expected the tokenizer that the weights were "
+            "trained with"
+        )
+
+
+def _is_run_folder(folder: Path) -> bool:
+    """As `run_folder.is_run_folder`, without importing the checkpoint library."""
+    return (folder / "model.json").is_file()
+
+
+def _load_run(folder: Path, compute: Compute) -> Pretrained:
+    from gptbert.weights.run_folder import read_run
+
+    description, parameters, _ = read_run(folder)
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    check_vocabulary(description.config, tokenizer, str(folder))
+    labels = description.classes or None
+    return Pretrained(description.config, parameters, tokenizer, labels, compute, str(folder))
+
+
+def _as_tuple(text: object) -> tuple[str, ...]:
+    texts = (text,) if isinstance(text, str) else text
+    if (
+        isinstance(texts, (tuple, list))
+        and 1 <= len(texts) <= 2
+        and all(isinstance(each, str) for each in texts)
+    ):
+        return tuple(texts)
+    raise TypeError(f"a text to encode is {text!r:.80}; expected a string or a pair of strings")
+
+
+def _shape(features: Features) -> Shape:
+    """Powers of two, so that many calls share a few compiled programs."""
+    longest = int(features.lengths.max()) if len(features) else 1
+    positions = max(32, _power_of_two(longest))
+    rows = _power_of_two(-(-int(features.lengths.sum()) // positions))
+    return Shape(min(rows, max(1, BATCH_TOKENS // positions)), positions, _SLOTS)
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _forward(
+    graph: nnx.GraphDef, parameters: flat.Parameters, packed: Packed, starts: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    return flat.merge(graph, parameters)(packed, starts)
+
+
+def _slots(examples: np.ndarray, batch: Batch) -> list[tuple[int, int, int, int]]:
+    """Where each example lies: (example, row, slot, first position)."""
+    found = []
+    for row, slot in zip(*np.nonzero(batch.targets.weights), strict=True):
+        start = int(batch.targets.starts[row, slot])
+        number = int(batch.packed.segments[row, start]) - 1
+        found.append((int(examples[number]), int(row), int(slot), start))
+    return found
