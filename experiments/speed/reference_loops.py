@@ -1,4 +1,4 @@
-"""The contestant of the speed experiment: a `transformers` Trainer-style loop in one process.
+r"""The contestant of the speed experiment: a `transformers` Trainer-style loop in one process.
 
 It does per step what `Trainer` does in `run_glue.py`: collate a batch from pretokenised lists,
 forward, `loss.backward()`, `clip_grad_norm_`, `AdamW(fused=True)`, the schedule, gradients set to
@@ -15,8 +15,9 @@ Without `--whole_run` it waits for orders, so that a driver can let several cont
 
 `tokens` and `padded_tokens` are sums over the steps just taken. Nothing is warmed up beforehand:
 the driver drops what it wants to drop. With `--whole_run` it tokenises, trains `--epochs`, scores
-dev, and prints one line; `total_seconds` count from `--started_at` (`time.time()` read by the
-driver just before it started this process), so that Python's start and the imports are in it.
+dev, and prints one line. `total_seconds` and `setup_seconds` count from `--started_at`, which a
+driver reads (`time.time()`) just before it starts this process: Python's start and the imports
+are in them.
 
     python experiments/speed/reference_loops.py --data_dir=GLUE_FOLDER --task=cola \
         --padding=longest --precision=float32 --whole_run --epochs=3
@@ -24,29 +25,26 @@ driver just before it started this process), so that Python's start and the impo
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import platform
+import resource
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
-LOADED_AT = time.time()  # before the slow imports, which belong to the setup
+import numpy as np
+import sklearn.metrics
+import torch
+import transformers
 
-import argparse  # noqa: E402
-import contextlib  # noqa: E402
-import dataclasses  # noqa: E402
-import importlib.util  # noqa: E402
-import json  # noqa: E402
-import math  # noqa: E402
-import os  # noqa: E402
-import platform  # noqa: E402
-import resource  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-import sklearn.metrics  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-
-from gptbert.datasets.glue import read_glue  # noqa: E402
+from gptbert.datasets.glue import read_glue
 
 BATCH_SIZE = 32
 MAX_LENGTH = 128
@@ -242,7 +240,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--whole_run", action="store_true")
-    parser.add_argument("--started_at", type=float, default=LOADED_AT, help="time.time() of start")
+    parser.add_argument(
+        "--started_at",
+        type=float,
+        default=time.time(),
+        help="time.time() of the process's start (default: now, so without the imports)",
+    )
     return parser.parse_args()
 
 

@@ -133,10 +133,15 @@ def _wrong_descriptions(functions: Sequence[Function], seed: int) -> dict[str, s
     modules = defaultdict(list)
     for function in functions:
         modules[function.module].append(function)
-    pairs = [pair for members in modules.values() for pair in zip(members[::2], members[1::2])]
+    pairs = [
+        (members[index], members[index + 1])
+        for members in modules.values()
+        for index in range(0, len(members) - 1, 2)
+    ]
     pairs.sort(key=lambda pair: _draw(seed, "pair", pair[0].name))
-    near = [function for pair in pairs[: len(functions) // 4] for function in pair]
-    wrong = {a.name: b.description for pair in zip(near[::2], near[1::2]) for a, b in (pair, pair[::-1])}
+    wrong: dict[str, str] = {}
+    for one, other in pairs[: len(functions) // 4]:
+        wrong |= {one.name: other.description, other.name: one.description}
     far = sorted((f for f in functions if f.name not in wrong), key=lambda f: (f.module, f.name))
     # In the order of modules, a shift by the size of the largest module leaves every module,
     # provided that one has no more than half of the functions.
@@ -229,7 +234,9 @@ def _description(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
             break
         description = f"{description} {sentence}"
     word_like = node.name.isalpha() and node.name.islower()
-    told = re.search(rf"\b{re.escape(node.name)}\b{re.escape('(') if word_like else ''}", description)
+    told = re.search(
+        rf"\b{re.escape(node.name)}\b{re.escape('(') if word_like else ''}", description
+    )
     words = len(re.findall(r"[A-Za-z]{2,}", description))
     return "" if told or words < MIN_WORDS else description
 

@@ -29,7 +29,15 @@ from gptbert.datasets.glue_tasks import (
 from gptbert.datasets.lines import read_rows
 from gptbert.errors import UserError, nearest
 
-__all__ = ["GLUE_TASKS", "GlueSplit", "GlueTask", "find_split", "find_task", "has_glue", "read_glue"]
+__all__ = [
+    "GLUE_TASKS",
+    "GlueSplit",
+    "GlueTask",
+    "find_split",
+    "find_task",
+    "has_glue",
+    "read_glue",
+]
 
 MAX_SCORE = 5.0  # of STS-B
 
@@ -52,24 +60,22 @@ def read_glue(task: str, split: str, data_dir: Path) -> Dataset:
     facts = find_task(task)
     split = find_split(facts, split)
     if path := official_file(facts, split, data_dir):
-        dataset = _read_official(facts, split, path)
-    elif place := prepared_folder(facts, split, data_dir):
-        dataset = _from_rows(facts, split, tfds.read_prepared(*place))
-    elif files := hub_files(facts, split, data_dir):
-        dataset = _from_rows(facts, split, tfds.read_parquet_files(files))
-    elif originals := mrpc_originals(facts, split, data_dir):
-        dataset = _read_mrpc_originals(facts, split, *originals)
-    else:
-        raise not_found(facts, split, data_dir)
-    return dataset
+        return _read_official(facts, split, path)
+    if place := prepared_folder(facts, split, data_dir):
+        return _from_rows(facts, split, tfds.read_prepared(*place))
+    if files := hub_files(facts, split, data_dir):
+        return _from_rows(facts, split, tfds.read_parquet_files(files))
+    if originals := mrpc_originals(facts, split, data_dir):
+        return _read_mrpc_originals(facts, split, *originals)
+    raise not_found(facts, split, data_dir)
 
 
 def has_glue(task: str, split: str, data_dir: Path) -> bool:
-    """Whether `read_glue` would find files for this split."""
+    """Whether `read_glue` would find files of the split; `UserError` for an unknown one."""
     facts = find_task(task)
     split = find_split(facts, split)
-    places = (official_file, prepared_folder, hub_files, mrpc_originals)
-    return any(place(facts, split, data_dir) for place in places)
+    finders = (official_file, prepared_folder, hub_files, mrpc_originals)
+    return any(finder(facts, split, data_dir) for finder in finders)
 
 
 def _read_official(task: GlueTask, split: str, path: Path) -> Dataset:

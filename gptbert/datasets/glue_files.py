@@ -75,12 +75,12 @@ def not_found(task: GlueTask, split: str, data_dir: Path) -> UserError:
     file = task.splits[split].files[0]
     looked = ", ".join(str(folder / file) for folder in folders)
     config, tfds_split = _tfds_names(task, split)[0]
-    there = sorted(path.name for path in data_dir.iterdir())
+    there = ", ".join(sorted(path.name for path in data_dir.iterdir())[:20]) or "nothing"
     return UserError(
         f"glue/{task.name} {split} not found in {data_dir}: looked for {looked} (also .xz, .gz), "
         f"{data_dir}/glue/{config}/VERSION/ (TensorFlow Datasets, split {tfds_split}) and "
-        f"{data_dir}/{config}/{tfds_split}-*.parquet; there is: {', '.join(there[:20]) or 'nothing'}"
-        f"; put GLUE's {task.folders[0]} folder there, or download with "
+        f"{data_dir}/{config}/{tfds_split}-*.parquet; there is: {there}; "
+        f"put GLUE's {task.folders[0]} folder there, or download with "
         f"`gptbert prepare glue/{task.name} --data_dir={data_dir}`"
     )
 

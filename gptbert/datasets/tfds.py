@@ -158,10 +158,8 @@ def _read_shard(path: Path, reader: Callable[[Path], list[Row]]) -> list[Row]:
         raise UserError(f"{path}: reading it needs the package {error.name}") from error
     # array_record raises RuntimeError; pyarrow's errors derive from one of these four.
     except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r}); "
-            "prepare the data again"
-        ) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: damaged ({reason:.200}); prepare the data again") from error
 
 
 def _array_record_rows(path: Path) -> list[Row]:

@@ -173,7 +173,8 @@ def _checked(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> tuple[np.ndar
     true, predicted = np.asarray(labels), np.asarray(predictions)
     if true.ndim != 1 or true.shape != predicted.shape:
         raise ValueError(
-            f"labels {true.shape} and predictions {predicted.shape}, expected two equally long lists"
+            f"labels {true.shape} and predictions {predicted.shape}, "
+            "expected two equally long lists"
         )
     if true.size == 0:
         raise ValueError("nothing to score: no labels")
@@ -197,4 +198,5 @@ def _direction(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _average_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)  # rank of a group's last member, from 1
-    return (last - (sizes - 1) / 2)[group]
+    ranks: npt.NDArray[np.float64] = (last - (sizes - 1) / 2)[group]
+    return ranks

@@ -43,7 +43,7 @@ def merge(graph: nnx.GraphDef, parameters: Mapping[str, Any]) -> Any:
         tuple(int(part) if part.isdigit() else part for part in path.split("/")): nnx.Param(value)
         for path, value in parameters.items()
     }
-    return nnx.merge(graph, nnx.State.from_flat_path(flat))
+    return nnx.merge(graph, nnx.from_flat_state(flat))
 
 
 def initialize(

@@ -7,13 +7,14 @@ tells lines apart by dashes as well as by colour. All texts are escaped.
 
 from __future__ import annotations
 
-import html
+import dataclasses
 import math
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from gptbert.reports.svg import LINES, escape, svg, text
 
 Points = Sequence[tuple[float, float]]
 
@@ -22,28 +23,7 @@ LEFT, RIGHT, BOTTOM = 68, 24, 52
 LEGEND_LINE = 20
 MOST_POINTS = 1000  # more would only make the file large: a point is wider than a pixel
 MARKED_POINTS = 30  # up to so many points are drawn as dots, which show their values
-LINES = 6  # colours and dashes before they repeat
-STYLE = """
-.gb{--ink:#1c2430;--dim:#5b6675;--rule:#d9dee6;--ground:#fff;--c0:#1f5fbf;--c1:#b4460f;--c2:#0b7468;
---c3:#7a3fc4;--c4:#8a6a00;--c5:#b3266b;background:var(--ground);max-width:100%;height:auto;
-font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
-@media (prefers-color-scheme:dark){.gb{--ink:#e8ecf2;--dim:#9aa5b4;--rule:#323b49;--ground:#161c26;
---c0:#7db0ff;--c1:#ff9d66;--c2:#54d3c2;--c3:#c3a4ff;--c4:#e6c455;--c5:#ff8fc0}}
-.gb text{fill:var(--ink)}.gb .gb-dim{fill:var(--dim)}.gb .gb-title{font-size:16px;font-weight:600}
-.gb .gb-grid{stroke:var(--rule);fill:none}.gb .gb-axis{stroke:var(--dim);fill:none}
-.gb .gb-line{fill:none;stroke-width:2.25;stroke-linejoin:round;stroke-linecap:round}
-.gb .gb-faint{stroke-width:1.25;opacity:.4}
-.gb .gb-dot{stroke:var(--ground);stroke-width:1.5}
-""" + "".join(
-    f".gb .gb-s{i}{{stroke:var(--c{i})}}.gb .gb-f{i}{{fill:var(--c{i})}}\n" for i in range(LINES)
-)
-DASHES = ("", "7 5", "2 5", "12 4 2 4", "4 3", "1 4")
-
-
-def escape(text: object) -> str:
-    """Text for HTML and XML: markup escaped, characters that XML forbids shown as U+FFFD."""
-    forbidden = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]"
-    return html.escape(re.sub(forbidden, "\ufffd", str(text)), quote=True)
+DASHES = ("", "7 5", "2 5", "12 4 2 4", "4 3", "1 4")  # one for each of LINES colours
 
 
 # --- Line chart ---
@@ -62,22 +42,23 @@ def line_chart(
     Args:
       series: {name: points (x, y)}, drawn in the order of x. A point that is not finite (a loss
         that became NaN) interrupts its line.
-      faint: Names drawn thin and pale, for instance the raw values behind a smoothed line.
+      faint: Names drawn thin and pale in the colour of the line before them, and behind all
+        others: the raw values of a smoothed line.
     """
     lines = {name: _thinned(sorted(points)) for name, points in series.items()}
     seen = [point for points in lines.values() for point in points if _finite(point)]
-    legend, legend_height = _legend(list(lines), faint)
+    looks = _looks(list(lines), faint)
+    legend, legend_height = _legend(looks)
     top = 46 + legend_height
     plot = _Plot.around(seen, top)
+    drawn = [(name in faint, _line(plot, name, lines[name], looks[name])) for name in lines]
     parts = [_axes(plot, x_label, y_label)]
-    for index, (name, points) in enumerate(lines.items()):
-        parts.append(_line(plot, name, points, index % LINES, name in faint))
+    parts += [line for _, line in sorted(drawn, key=lambda item: not item[0])]
     if not seen:
         middle = (top + HEIGHT - BOTTOM) / 2
-        parts.append(f'<text class="gb-dim" x="{WIDTH / 2}" y="{middle}" text-anchor="middle">'
-                     "no values were logged</text>")  # fmt: skip
+        parts.append(text(WIDTH / 2, middle, "no values were logged", anchor="middle", look="dim"))
     summary = "; ".join(_in_words(name, points) for name, points in lines.items())
-    return _svg(WIDTH, HEIGHT, title, f"{y_label} over {x_label}: {summary}", legend + parts)
+    return svg(WIDTH, HEIGHT, title, f"{y_label} over {x_label}: {summary}", legend + parts)
 
 
 class _Plot:
@@ -126,22 +107,17 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 def _axes(plot: _Plot, x_label: str, y_label: str) -> str:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = []
-    for value, text in zip(plot.y_ticks, _tick_texts(plot.y_ticks), strict=True):
+    for value, name in zip(plot.y_ticks, _tick_texts(plot.y_ticks), strict=True):
         y = plot.y(value)
         parts.append(f'<path class="gb-grid" d="M{LEFT} {y:.1f}H{right}"/>')
-        parts.append(f'<text class="gb-dim" x="{LEFT - 9}" y="{y + 4.5:.1f}" '
-                     f'text-anchor="end">{text}</text>')  # fmt: skip
-    for value, text in zip(plot.x_ticks, _tick_texts(plot.x_ticks), strict=True):
+        parts.append(text(LEFT - 9, y + 4.5, name, anchor="end", look="dim"))
+    for value, name in zip(plot.x_ticks, _tick_texts(plot.x_ticks), strict=True):
         x = plot.x(value)
         parts.append(f'<path class="gb-axis" d="M{x:.1f} {bottom}v5"/>')
-        parts.append(f'<text class="gb-dim" x="{x:.1f}" y="{bottom + 20}" '
-                     f'text-anchor="middle">{text}</text>')  # fmt: skip
+        parts.append(text(x, bottom + 20, name, anchor="middle", look="dim"))
     parts.append(f'<path class="gb-axis" d="M{LEFT} {bottom}H{right}"/>')
-    parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 12}" '
-                 f'text-anchor="middle">{escape(x_label)}</text>')  # fmt: skip
-    middle = (plot.top + bottom) / 2
-    parts.append(f'<text transform="translate(18 {middle:.1f}) rotate(-90)" '
-                 f'text-anchor="middle">{escape(y_label)}</text>')  # fmt: skip
+    parts.append(text((LEFT + right) / 2, HEIGHT - 12, x_label, anchor="middle"))
+    parts.append(text(18, (plot.top + bottom) / 2, y_label, anchor="middle", turn=-90))
     return "".join(parts)
 
 
@@ -157,7 +133,29 @@ def _tick_texts(values: Sequence[float]) -> list[str]:
     return [f"{value + 0.0:,.{decimals}f}" for value in values]
 
 
-def _line(plot: _Plot, name: str, points: Points, index: int, faint: bool) -> str:
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """How a line is told from the others."""
+
+    colour: int
+    faint: bool
+
+    @property
+    def attributes(self) -> str:
+        kind = f"gb-line gb-s{self.colour}" + (" gb-faint" if self.faint else "")
+        dashes = "" if self.faint else DASHES[self.colour]
+        return f'class="{kind}"' + (f' stroke-dasharray="{dashes}"' if dashes else "")
+
+
+def _looks(names: Sequence[str], faint: Collection[str]) -> dict[str, _Look]:
+    looks, colour = {}, -1
+    for name in names:
+        colour += name not in faint
+        looks[name] = _Look(max(colour, 0) % LINES, name in faint)
+    return looks
+
+
+def _line(plot: _Plot, name: str, points: Points, look: _Look) -> str:
     path, pen_down = [], False
     for point in points:
         if _finite(point):
@@ -166,12 +164,9 @@ def _line(plot: _Plot, name: str, points: Points, index: int, faint: bool) -> st
         pen_down = _finite(point)
     if not path:
         return ""
-    look = f"gb-line gb-s{index}" + (" gb-faint" if faint else "")
-    dashes = f' stroke-dasharray="{DASHES[index]}"' if DASHES[index] and not faint else ""
-    line = f'<path class="{look}"{dashes} d="{"".join(path)}"/>'
-    few = len(points) <= MARKED_POINTS and not faint
-    dots = (_dot(plot, name, point, index) for point in points if few and _finite(point))
-    return line + "".join(dots)
+    few = len(points) <= MARKED_POINTS and not look.faint
+    dots = (_dot(plot, name, point, look.colour) for point in points if few and _finite(point))
+    return f'<path {look.attributes} d="{"".join(path)}"/>' + "".join(dots)
 
 
 def _dot(plot: _Plot, name: str, point: tuple[float, float], index: int) -> str:
@@ -181,20 +176,17 @@ def _dot(plot: _Plot, name: str, point: tuple[float, float], index: int) -> str:
             f"<title>{hint}</title></circle>")  # fmt: skip
 
 
-def _legend(names: Sequence[str], faint: Collection[str]) -> tuple[list[str], int]:
+def _legend(looks: Mapping[str, _Look]) -> tuple[list[str], int]:
     """Returns the legend's elements and its height; entries wrap as words do."""
     parts, x, y = [], float(LEFT), 46
-    for index, name in enumerate(names):
-        width = 34 + 7.2 * len(name) + 22
+    for name, look in looks.items():
+        width = 34 + 6.8 * len(name) + 18
         if x + width > WIDTH - RIGHT and x > LEFT:
             x, y = float(LEFT), y + LEGEND_LINE
-        look = f"gb-line gb-s{index % LINES}" + (" gb-faint" if name in faint else "")
-        dashes = DASHES[index % LINES] if name not in faint else ""
-        dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-        parts.append(f'<path class="{look}"{dashed} d="M{x:.1f} {y}h26"/>')
-        parts.append(f'<text x="{x + 34:.1f}" y="{y + 4.5}">{escape(name)}</text>')
+        parts.append(f'<path {look.attributes} d="M{x:.1f} {y}h26"/>')
+        parts.append(text(x + 34, y + 4.5, name))
         x += width
-    return parts, (y - 46 + LEGEND_LINE if names else 0)
+    return parts, (y - 46 + LEGEND_LINE if looks else 0)
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -243,20 +235,19 @@ def confusion_chart(matrix: npt.ArrayLike, classes: Sequence[str]) -> str:
     parts = []
     for row, name in enumerate(classes):
         x, y = left + (row + 0.5) * cell_width, top + row * cell_height
-        parts.append(_class_name(name, left - 10, y + cell_height / 2 + 2.5, "end"))
-        turn = f"rotate(-38 {x:.1f} {top - 10:.1f})" if steep else ""
-        parts.append(_class_name(name, x, top - 10, "start" if steep else "middle", turn))
+        short = _short(name)
+        parts.append(text(left - 10, y + cell_height / 2 + 2.5, short, anchor="end", hint=name))
+        anchor, turn = ("start", -38) if steep else ("middle", 0)
+        parts.append(text(x, top - 10, short, anchor=anchor, turn=turn, hint=name))
         for column in range(size):
             x = left + column * cell_width
             parts.append(_cell(counts, row, column, x, y, cell_width - 4, cell_height - 4))
-    parts.append(f'<text class="gb-dim" x="{left + size * cell_width / 2:.1f}" y="56" '
-                 'text-anchor="middle">prediction</text>')  # fmt: skip
-    parts.append(f'<text class="gb-dim" text-anchor="middle" transform="translate(24 '
-                 f'{top + size * cell_height / 2:.1f}) rotate(-90)">label</text>')  # fmt: skip
+    middle = left + size * cell_width / 2, top + size * cell_height / 2
+    parts.append(text(middle[0], 56, "prediction", anchor="middle", look="dim"))
+    parts.append(text(24, middle[1], "label", anchor="middle", look="dim", turn=-90))
     right = f"{int(np.trace(counts)):,} of {int(counts.sum()):,} on the diagonal are right"
     width = max(left + size * cell_width + 16 + (0.8 * longest if steep else 0), 340)
-    height = round(top + size * cell_height + 12)
-    return _svg(round(width), height, "Confusion matrix", right, parts)
+    return svg(round(width), round(top + size * cell_height + 12), "Confusion matrix", right, parts)
 
 
 def _cell(
@@ -270,27 +261,10 @@ def _cell(
     return (
         f'<rect {frame} fill-opacity="{shade:.2f}" x="{x:.1f}" y="{y:.1f}" '
         f'width="{width}" height="{height}" rx="5"/>'
-        f'<text x="{middle:.1f}" y="{y + 23:.1f}" text-anchor="middle" font-weight="600">{count:,}'
-        f'</text><text class="gb-dim" x="{middle:.1f}" y="{y + 40:.1f}" text-anchor="middle" '
-        f'font-size="11">{share:.0%}</text>'
+        + text(middle, y + 23, f"{count:,}", anchor="middle", look="strong")
+        + text(middle, y + 40, f"{share:.0%}", anchor="middle", look="dim small")
     )
-
-
-def _class_name(name: str, x: float, y: float, anchor: str, turn: str = "") -> str:
-    turned = f' transform="{turn}"' if turn else ""
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>'
-            f"<title>{escape(name)}</title>{escape(_short(name))}</text>")  # fmt: skip
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 16 else name[:15] + "…"
-
-
-def _svg(width: int, height: int, title: str, summary: str, parts: Sequence[str]) -> str:
-    label = escape(f"{title}. {summary}")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="gb" role="img" aria-label="{label}" '
-        f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-        f'<text class="gb-title" x="16" y="26">{escape(title)}</text>{"".join(parts)}</svg>'
-    )

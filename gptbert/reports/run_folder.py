@@ -42,9 +42,11 @@ class Run:
 
 
 def read_run(workdir: Path) -> Run:
-    """Reads a finished run; UserError names a missing file or key, or the file and line at fault."""
+    """Reads a finished run; UserError names what is missing, or the file and line at fault."""
     if not workdir.is_dir():
-        raise UserError(f"no run folder at {workdir}; gptbert finetune --workdir={workdir} makes one")
+        raise UserError(
+            f"no run folder at {workdir}; gptbert finetune --workdir={workdir} makes one"
+        )
     results_path = workdir / "results.json"
     if not results_path.exists():
         raise UserError(
@@ -66,7 +68,8 @@ def read_series(path: Path) -> Series:
     The last line may be torn, as a kill leaves it, and is then left out. UserError if the file
     is missing or another line is not an object with a step.
     """
-    lines = _read_text(path).splitlines()
+    # A kill may also tear a character apart; the line breaks are those of the log, not Unicode's.
+    lines = _read_text(path, errors="replace").removesuffix("\n").split("\n")
     values: dict[str, dict[float, float]] = defaultdict(dict)
     for number, line in enumerate(lines, start=1):
         record = _log_record(line)
@@ -88,7 +91,8 @@ def _log_record(line: str) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         return None
     step = record.get("step")
-    return record if _is_number(step) and math.isfinite(step) else None
+    is_step = isinstance(step, (int, float)) and math.isfinite(step)
+    return record if is_step else None
 
 
 def _checked_results(path: Path) -> dict[str, Any]:
@@ -122,9 +126,9 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, errors: str = "strict") -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors=errors)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: expected the files of a finished run") from None
     except UnicodeDecodeError as error:

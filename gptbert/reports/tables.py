@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 Rows = Sequence[Sequence[str]]
 NUMBER = re.compile(r"[-+]?[\d.,]+([eE][-+]?\d+)?%?")
-NOTHING = ("", "-", "–")
+NOTHING = ("", "-")
 
 
 def text_table(rows: Rows, header: Sequence[str]) -> str:
@@ -50,7 +50,9 @@ def _checked(rows: Rows, header: Sequence[str]) -> list[Sequence[str]]:
 
 def _numeric_columns(cells: Sequence[Sequence[str]]) -> list[bool]:
     """Which columns have numbers below the header, and nothing else but gaps."""
-    columns = [[cell for cell in column[1:] if cell not in NOTHING] for column in zip(*cells)]
+    columns = [
+        [cell for cell in column[1:] if cell not in NOTHING] for column in zip(*cells, strict=True)
+    ]
     return [bool(column) and all(map(NUMBER.fullmatch, column)) for column in columns]
 
 

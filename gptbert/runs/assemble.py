@@ -7,7 +7,6 @@ import functools
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from gptbert.errors import UserError
@@ -248,8 +247,3 @@ def _adopt_head(
         new.insert(0, "pooler")
     notes.append(f"newly initialised: {', '.join(new)}")
     return task.classes, start
-
-
-def host_labels(features: Features) -> np.ndarray:
-    """Labels of an encoded split, [E]."""
-    return features.labels

@@ -101,13 +101,9 @@ def run(
 
     # Plan and state.
     plan = plan or plan_run(assembly, [config.seed])[0]
-    parameters = assembly.initial_parameters(config.seed)
-    state = jax.jit(
-        training.initial_state,
-        out_shardings=assembly.layout.tree(jax.eval_shape(training.initial_state, parameters)),
-    )(parameters)
+    state = start_state(assembly)
     steps = steps or CompiledSteps(training, state, plan)
-    scorer = scorer or Scorer(training, parameters, _scored(assembly))
+    scorer = scorer or scorer_of(assembly, state.parameters)
     write_description(
         folder.path, assembly.model, assembly.classes, config.pooling, assembly.tokenizer, task.name
     )
@@ -183,8 +179,18 @@ def run(
     return record
 
 
-def _scored(assembly: Assembly) -> dict[str, Any]:
-    return {name: each for name, each in assembly.features.items() if name != "train"}
+def start_state(assembly: Assembly) -> TrainState:
+    """The state before the first update: loaded parameters, new heads of the config's seed."""
+    parameters = assembly.initial_parameters(assembly.config.seed)
+    shapes = jax.eval_shape(assembly.training.initial_state, parameters)
+    place = assembly.layout.tree(shapes)
+    return jax.jit(assembly.training.initial_state, out_shardings=place)(parameters)
+
+
+def scorer_of(assembly: Assembly, parameters: Any) -> Scorer:
+    """Scores every split but the training data."""
+    features = {name: each for name, each in assembly.features.items() if name != "train"}
+    return Scorer(assembly.training, parameters, features)
 
 
 def _evaluation_steps(config: ConfigDict, plan: TrainingPlan) -> list[int]:

@@ -77,6 +77,9 @@ def write_wordpiece(
 ) -> None:
     """Writes the three files, so that old and new versions of `transformers` load the folder.
 
+    `transformers` sets the limit of characters to 100 whatever the files say (5.23); for words of
+    101 to 200 characters its ids then differ from those of Google's limit.
+
     Args:
       entries: The vocabulary in the order of ids.
       rules: Written to tokenizer.json in full, to tokenizer_config.json as far as it has names.
@@ -190,14 +193,17 @@ def _with_config(rules: dict[str, Any], path: Path, case_is_settled: bool) -> di
             continue
         if not isinstance(value, bool):
             raise UserError(f"{path}: {name} is {value!r}; expected true or false")
-        there = Rules(**rules).removes_accents if rule == "strip_accents" else rules.get(rule)
-        if rules and value != there:
+        if rules and value != (there := _in_effect(rules, rule)):
             raise UserError(
                 f"{path}: {name} is {value} but by tokenizer.json beside it {rule} is {there}; "
                 "make the two files agree"
             )
         stated[rule] = value
     return stated
+
+
+def _in_effect(rules: dict[str, Any], rule: str) -> bool:
+    return bool(Rules(**rules).removes_accents if rule == "strip_accents" else rules[rule])
 
 
 def _write(path: Path, text: str) -> None:

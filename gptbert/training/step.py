@@ -81,7 +81,7 @@ class Training:
             gradients, state.optimizer_state, trained, learning_rate=learning_rate
         )
         parameters = optax.apply_updates(trained, updates) | fixed
-        scalars = {"loss": value, "gradient_norm": optax.global_norm(gradients)}
+        scalars = {"loss": value, "gradient_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, parameters, optimizer_state), scalars
 
     def score(self, parameters: Parameters, batch: Batch) -> jax.Array:

@@ -89,8 +89,10 @@ def read_bert(folder: str | os.PathLike[str]) -> HuggingFaceWeights:
             places |= group
 
     _check_tensors(config, places, names, files, folder)
-    parameters = _read(config, places, names, files)
-    known = dict(huggingface_names.parameter_shapes(config, classes=1))
+    shapes = huggingface_names.parameter_shapes(config, classes=classes or 1)
+    parameters = huggingface_names.from_huggingface(
+        places, shapes, lambda name: files.read(names[name])
+    )
     return HuggingFaceWeights(
         config,
         parameters,
@@ -101,7 +103,7 @@ def read_bert(folder: str | os.PathLike[str]) -> HuggingFaceWeights:
             for canonical, name in names.items()
             if canonical not in places
         ],
-        missing=[path for path in known if path not in parameters],
+        missing=[path for path in shapes if path not in parameters],
     )
 
 
@@ -164,24 +166,6 @@ def _check_tensors(
 def _sizes(config: BertConfig) -> str:
     fields = ("width", "inner", "vocabulary", "positions", "token_types")
     return ", ".join(huggingface_config.describe(f, getattr(config, f)) for f in fields)
-
-
-def _read(
-    config: BertConfig, places: Mapping[str, Place], names: Mapping[str, str], files: TensorFiles
-) -> dict[str, np.ndarray]:
-    classes = places[_CLASSIFIER[0]].shape[0] if _CLASSIFIER[0] in places else None
-    shapes = huggingface_names.parameter_shapes(config, classes=classes)
-    parameters: dict[str, np.ndarray] = {}
-    for short, place in places.items():
-        tensor = files.read(names[short])
-        if not place.linear and place.part is None:
-            parameters[place.path] = tensor  # the large tables are not copied again
-            continue
-        if place.path not in parameters:
-            parameters[place.path] = np.empty(shapes[place.path], np.float32)
-        view = place.view(parameters[place.path])
-        view[...] = place.from_file(tensor).reshape(view.shape)
-    return parameters
 
 
 def _classes(names: Mapping[str, str], files: TensorFiles) -> int:

@@ -95,7 +95,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise UserError(f"{path} has {size:,} bytes; expected at most {MAX_BYTES:,}")
         settings = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(_nothing_there(path)) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -107,6 +107,25 @@ def all_places(
     if classes is not None:
         places |= classifier_places(config, classes)
     return places
+
+
+def from_huggingface(
+    places: Mapping[str, Place],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Callable[[str], np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Our parameters by path from the tensors that `read` gives by name (without prefix)."""
+    parameters: dict[str, np.ndarray] = {}
+    for name, place in places.items():
+        tensor = read(name)
+        if not place.linear and place.part is None:
+            parameters[place.path] = tensor  # the large tables are not copied again
+            continue
+        if place.path not in parameters:
+            parameters[place.path] = np.empty(shapes[place.path], tensor.dtype)
+        view = place.view(parameters[place.path])
+        view[...] = place.from_file(tensor).reshape(view.shape)
+    return parameters
 
 
 def to_huggingface(

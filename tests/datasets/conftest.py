@@ -29,9 +29,7 @@ FILES = {
         '1\t11\t12\the said " the\tshe said " the " too\n0\t13\t14\ta " b\tc\n'
     ),
     "MRPC/test.tsv": "index\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n0\t1\t2\tone\ttwo\r\n",
-    "STS-B/train.tsv": (
-        f"{STSB}\tscore\n0\tnews\tf\t2012\t1\tnone\tnone\tA dog.\tA cat.\t3.800\n"
-    ),
+    "STS-B/train.tsv": (f"{STSB}\tscore\n0\tnews\tf\t2012\t1\tnone\tnone\tA dog.\tA cat.\t3.800\n"),
     "STS-B/test.tsv": f"{STSB}\n0\tnews\tf\t2012\t1\tnone\tnone\tA dog.\tA cat.\n",
     "QQP/train.tsv": (
         "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gptbert.datasets import Example
-from gptbert.datasets.glue import GLUE_TASKS, find_split, find_task, read_glue
+from gptbert.datasets.glue import GLUE_TASKS, find_split, find_task, has_glue, read_glue
 from gptbert.errors import UserError
 
 
@@ -237,6 +237,15 @@ def test_missing_data_says_where_it_looked_and_what_helps(tmp_path: Path) -> Non
     for part in (f"{tmp_path}/MRPC/train.tsv", f"{tmp_path}/glue/mrpc/VERSION", "there is: CoLA"):
         assert part in message
     assert f"`gptbert prepare glue/mrpc --data_dir={tmp_path}`" in message
+
+
+def test_what_is_there_can_be_asked(glue_root: Path) -> None:
+    there = [split for split in GLUE_TASKS["mrpc"].splits if has_glue("mrpc", split, glue_root)]
+    assert there == ["train", "test"]
+    assert has_glue("mnli", "dev", glue_root)
+    assert not has_glue("rte", "test", glue_root / "nowhere")
+    with pytest.raises(UserError, match="unknown GLUE task"):
+        has_glue("mprc", "train", glue_root)
 
 
 def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:

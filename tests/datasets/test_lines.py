@@ -28,7 +28,7 @@ def test_byte_order_mark_is_left_out_once() -> None:
 
 
 @pytest.mark.property
-@given(st.lists(st.text("ab\t\"\u0085\u2028\x0b\x1c\xe9\ufeff\U0001f388"), min_size=1))
+@given(st.lists(st.text('ab\t"\u0085\u2028\x0b\x1c\xe9\ufeff\U0001f388'), min_size=1))
 def test_lines_come_back_as_written(written: list[str]) -> None:
     content = "".join(line + "\n" for line in written).encode()
     expected = [written[0].removeprefix("\ufeff"), *written[1:]]
@@ -37,7 +37,7 @@ def test_lines_come_back_as_written(written: list[str]) -> None:
 
 @pytest.mark.parametrize("pack", [None, gzip.compress, lzma.compress])
 def test_compressed_copies_have_one_content_and_fingerprint(tmp_path: Path, pack) -> None:
-    content = "one\ntwo\n".encode()
+    content = b"one\ntwo\n"
     suffix = {None: "", gzip.compress: ".gz", lzma.compress: ".xz"}[pack]
     path = tmp_path / f"file.tsv{suffix}"
     path.write_bytes(pack(content) if pack else content)

@@ -19,9 +19,7 @@ from gptbert.metrics import glue
 
 # GLUE's MRPC dev: 279 of 408 pairs are equivalent (papers: F1 81.22, accuracy 68.38).
 MRPC_DEV = [1] * 279 + [0] * 129
-SCORES = st.lists(
-    st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=2, max_size=40
-)
+SCORES = st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=2, max_size=40)
 
 
 def classes(count: int) -> st.SearchStrategy[Any]:
@@ -194,6 +192,7 @@ def test_class_metrics_refuse_what_is_no_class(labels: list[float]) -> None:
 
 
 @pytest.mark.property
+@settings(deadline=None)
 @given(classes(4))
 def test_metrics_stay_in_their_range(rows: list[tuple[int, int]]) -> None:
     labels, predictions = columns(rows)
@@ -203,6 +202,7 @@ def test_metrics_stay_in_their_range(rows: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.property
+@settings(deadline=None)
 @given(classes(4), st.permutations(range(4)))
 def test_matthews_does_not_depend_on_the_numbering(
     rows: list[tuple[int, int]], renamed: list[int]
@@ -215,6 +215,7 @@ def test_matthews_does_not_depend_on_the_numbering(
 
 
 @pytest.mark.property
+@settings(deadline=None)
 @given(classes(3))
 def test_confusion_matrix_counts_everything_once(rows: list[tuple[int, int]]) -> None:
     labels, predictions = columns(rows)
@@ -224,6 +225,7 @@ def test_confusion_matrix_counts_everything_once(rows: list[tuple[int, int]]) ->
 
 
 @pytest.mark.property
+@settings(deadline=None)
 @given(SCORES)
 def test_correlations_are_symmetric_and_bounded(rows: list[tuple[float, float]]) -> None:
     a, b = columns(rows)
@@ -233,6 +235,7 @@ def test_correlations_are_symmetric_and_bounded(rows: list[tuple[float, float]])
 
 
 @pytest.mark.property
+@settings(deadline=None)
 @given(hnp.arrays(np.int64, st.integers(2, 30), elements=st.integers(-50, 50)))
 def test_spearman_sees_only_the_order(values: np.ndarray) -> None:
     expected = 0.0 if np.ptp(values) == 0 else 1.0

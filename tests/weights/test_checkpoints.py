@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back bit for bit, what does not fit or does not fit in is told."""
+"""What is saved comes back bit for bit; what does not fit, or not on the disk, is told by name."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_state_that_does_not_fit_is_refused_by_name(
     state = {"a/kernel": jnp.zeros((2, 3)), "a/bias": jnp.zeros(3, jnp.int32)}
     saved = Checkpoints(tmp_path)
     saved.save(4, state, {})
-    with pytest.raises(UserError, match="the checkpoint of step 4 in .* " + told):
+    with pytest.raises(UserError, match=r"the checkpoint of step 4 in .* " + told):
         saved.restore(abstract({**state, **change}))
 
 
@@ -234,7 +234,7 @@ def test_the_space_is_looked_at_before_writing(
     usage = shutil.disk_usage(tmp_path)._replace(free=4_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(checkpoints, "_write_arrays", raising(AssertionError("was written")))
-    told = "disk is full: 5,048,576 bytes .* 4,000,000 free at .*; no checkpoint before it"
+    told = r"disk is full: 5,048,576 bytes .* 4,000,000 free at .*; no checkpoint before it"
     with pytest.raises(UserError, match=told):
         Checkpoints(tmp_path).save(1, {"a": np.zeros(1_000_000, np.float32)}, {})
     assert os.listdir(tmp_path) == []
@@ -252,7 +252,7 @@ def test_other_failures_leave_nothing_and_are_passed_on(
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write the checkpoint .*file/checkpoints/00000001"):
+    with pytest.raises(UserError, match=r"cannot write the checkpoint .*file/checkpoints/00000001"):
         Checkpoints(tmp_path / "file" / "checkpoints").save(1, {"a": 1}, {})
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gptbert.errors import UserError
+from gptbert.weights import manifest
 from gptbert.weights.checkpoints import Checkpoints, Restored
 
 TARGET = {
@@ -109,17 +110,23 @@ def test_unreadable_files_are_damaged_files(
     saved: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, path = list(files_of(saved, 20).items())[1]
-    size = path.stat().st_size
+    sizes = {str(file): file.stat().st_size for file in files_of(saved, 20).values()}
     path.unlink()
     path.mkdir()
-    monkeypatch.setattr("gptbert.weights.manifest._size", lambda path: size)
-    assert f"{name} (Is a directory)" in saved.verify(20)
+    monkeypatch.setattr("gptbert.weights.manifest._size", lambda path: sizes[str(path)])
+    assert saved.verify(20) == [f"{name} (Is a directory)"]
 
 
 def test_a_manifest_of_another_step_or_format(saved: Checkpoints) -> None:
     shutil.copytree(Path(saved.folder) / "00000020", Path(saved.folder) / "00000030")
     assert saved.verify(30) == ["manifest.json (it is of step 20)"]
     assert newest(saved).step == 20
+    path = Path(saved.folder) / "00000020" / "manifest.json"
+    content = {**json.loads(path.read_text()), "format": 2}
+    del content["sha256"]
+    path.write_text(manifest._sealed(content))
+    assert saved.verify(20) == ["manifest.json (format 2, this version reads format 1)"]
+    assert newest(saved).step == 10
 
 
 def test_all_damaged_is_an_error_that_names_them(saved: Checkpoints) -> None:
@@ -131,9 +138,9 @@ def test_all_damaged_is_an_error_that_names_them(saved: Checkpoints) -> None:
     assert "step 10: manifest.json (cut or garbled)" in told
     assert "step 20: state/_CHECKPOINT_METADATA (missing)" in told and "more;" in told
     for read in (lambda: saved.restore(TARGET, step=20), lambda: saved.restore_arrays(20)):
-        with pytest.raises(UserError, match="no good checkpoint in .*: step 20: state"):
+        with pytest.raises(UserError, match=r"no good checkpoint in .*: step 20: state"):
             read()
-    with pytest.raises(UserError, match="manifest.json: cut or garbled"):
+    with pytest.raises(UserError, match=r"manifest.json: cut or garbled"):
         saved.info(10)
 
 

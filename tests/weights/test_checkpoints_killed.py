@@ -30,6 +30,7 @@ SAVING = """
     import os, signal, sys
     import numpy as np
     import jax.numpy as jnp
+    from etils import epath
     from gptbert.weights import checkpoints, manifest
     from gptbert.weights.checkpoints import Checkpoints
 
@@ -42,29 +43,39 @@ SAVING = """
         elif place == "before the manifest appears":
             manifest.os.replace = die
         elif place == "while an old step is removed":
-            type(Checkpoints("/").folder).rmtree = die
+            prune = Checkpoints._prune
+
+            def prune_and_die(*arguments):
+                type(epath.Path()).rmtree = die
+                prune(*arguments)
+
+            Checkpoints._prune = prune_and_die
 
     def save_for_ever(folder, place):
         saved = Checkpoints(folder, keep=2)
         saved.clean()
         step = 1 + (saved.latest_step() or 0)
-        print("saving", flush=True)
+        print(os.getpid(), flush=True)
         while True:
             rng = np.random.default_rng(step)
             arrays = {f"params/{i}": rng.random((700, 800), np.float32) for i in range(3)}
             if step > 2:
                 die_in(place)
-            saved.save(step, {k: jnp.asarray(v) for k, v in arrays.items()} | {"step": jnp.int32(step)}, {})
+            state = {name: jnp.asarray(array) for name, array in arrays.items()}
+            saved.save(step, {**state, "step": jnp.int32(step)}, {})
+            print("saved", flush=True)
             step += 1
 
     for line in sys.stdin:
-        folder, place = line.rstrip().split("|")
         pid = os.fork()
         if not pid:
-            save_for_ever(folder, place)
-        print(pid, flush=True)
-        os.waitpid(pid, 0)
-        print("gone", flush=True)
+            signal.alarm(60)  # whatever goes wrong, it ends
+            try:
+                save_for_ever(*line.rstrip().split("|"))
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(pid, 0)
+        print(signal.Signals(os.WTERMSIG(status)).name, flush=True)
 """
 
 
@@ -85,23 +96,28 @@ def server() -> Iterator[subprocess.Popen[str]]:
 
 
 def save_until_killed(
-    server: subprocess.Popen[str], folder: Path, place: str, seconds: float | None
+    server: subprocess.Popen[str], folder: Path, place: str, saves: float | None = None
 ) -> None:
-    """Runs a saving process until it kills itself at `place`, or is killed after `seconds`."""
+    """Runs a saving process until it kills itself at `place`, or is killed after `saves` saves."""
     assert server.stdin is not None and server.stdout is not None
     server.stdin.write(f"{folder}|{place}\n")
     server.stdin.flush()
-    said = [server.stdout.readline().strip() for _ in range(2)]  # the pid and "saving"
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(int(min(said)), signal.SIGKILL)
-    assert server.stdout.readline().strip() == "gone"
+    pid, since, seconds = int(server.stdout.readline()), time.monotonic(), 0.2
+    if saves is not None:
+        for _ in range(int(saves)):
+            assert server.stdout.readline() == "saved\n"
+            seconds, since = time.monotonic() - since, time.monotonic()
+        time.sleep(saves % 1 * seconds)
+        os.kill(pid, signal.SIGKILL)
+    while (line := server.stdout.readline().strip()) == "saved":
+        pass
+    assert line == "SIGKILL"
 
 
 def require_whole(folder: Path) -> int:
     """Every committed step is good, the newest comes back, a start removes orphans; the step."""
     saved = Checkpoints(folder)
-    assert {step: saved.verify(step) for step in saved.steps()} == dict.fromkeys(saved.steps(), [])
+    assert [saved.verify(step) for step in saved.steps()] == [[]] * len(saved.steps())
     restored = saved.restore(TARGET)
     assert (restored is None) == (saved.steps() == [])
     saved.clean()
@@ -118,9 +134,10 @@ def require_whole(folder: Path) -> int:
 def test_killed_at_random_moments(tmp_path: Path, server: subprocess.Popen[str]) -> None:
     reached = [0]
     for _ in range(8):
-        save_until_killed(server, tmp_path, "anywhere", random.uniform(0.0, 0.8))
+        saves = random.uniform(0, 3)
+        save_until_killed(server, tmp_path, "anywhere", saves)
         reached.append(require_whole(tmp_path))
-    assert reached == sorted(reached) and reached[-1] > 2
+        assert reached[-1] >= reached[-2] + int(saves)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,7 @@ def test_killed_at_random_moments(tmp_path: Path, server: subprocess.Popen[str])
 def test_killed_in_the_worst_places(
     tmp_path: Path, server: subprocess.Popen[str], place: str, left: int
 ) -> None:
-    save_until_killed(server, tmp_path, place, None)
+    save_until_killed(server, tmp_path, place)
     saved = Checkpoints(tmp_path)
     orphans = {int(name) for name in os.listdir(tmp_path)} - set(saved.steps())
     assert len(orphans) == 1
@@ -156,11 +173,11 @@ ON_EIGHT_DEVICES = """
         specs = {"kernel": P("data", "tensor"), "bias": P("tensor"), "step": P()}
         shapes = {"kernel": (16, 24), "bias": (24,), "step": ()}
         dtypes = {"kernel": "float32", "bias": "bfloat16", "step": "int32"}
-        return {k: jax.ShapeDtypeStruct(shapes[k], dtypes[k], sharding=NamedSharding(mesh, specs[k]))
-                for k in specs}
+        shardings = {k: NamedSharding(mesh, spec) for k, spec in specs.items()}
+        return {k: jax.ShapeDtypeStruct(shapes[k], dtypes[k], sharding=shardings[k]) for k in specs}
 
     state = saved.restore(target(2, 4)).state
-    assert {k: v.sharding for k, v in state.items()} == {k: v.sharding for k, v in target(2, 4).items()}
+    assert all(state[name].sharding == wanted.sharding for name, wanted in target(2, 4).items())
     assert state["kernel"].addressable_shards[0].data.shape == (8, 6)
     saved.save(2, jax.tree.map(lambda x: x + 1, state), {})
     again = saved.restore(target(4, 2))

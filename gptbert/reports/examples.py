@@ -1,0 +1,98 @@
+"""The page's table of examples: mistakes and right answers, with the texts as they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gptbert.reports.svg import escape
+
+SHOWN_WRONG, SHOWN_RIGHT = 12, 8
+LONG_TEXT = 300  # characters, beyond which a text is folded
+
+
+def examples_table(predictions: Sequence[Mapping[str, Any]]) -> str:
+    """Shows the most confident mistakes first (of scores the largest errors), then right answers.
+
+    Args:
+      predictions: Objects with `texts`, `label`, `prediction` and, for classes, `probabilities`
+        ({class: probability} or a list). Examples without a label are left out.
+
+    Returns:
+      HTML: a note that counts what is shown, and a table; "" if there is nothing to show.
+    """
+    known = [row for row in predictions if row.get("label") is not None]
+    wrong = sorted((row for row in known if not _is_right(row)), key=_surprise, reverse=True)
+    right = [row for row in known if _is_right(row)]
+    shown = wrong[:SHOWN_WRONG] + right[:SHOWN_RIGHT]
+    if not shown:
+        return ""
+    note = (
+        f"{len(right):,} of {len(known):,} are right. Shown: {len(wrong[:SHOWN_WRONG])} of "
+        f"{len(wrong):,} mistakes, the most confident first, and {len(right[:SHOWN_RIGHT])} of "
+        "the right answers."
+    )
+    if _is_score(known[0]):
+        shown = sorted(known, key=_surprise, reverse=True)[: SHOWN_WRONG + SHOWN_RIGHT]
+        note = f"{len(shown):,} of {len(known):,} examples, the largest errors first."
+    head = "".join(
+        f'<th scope="col">{text}</th>' for text in ("", "Text", "Label", "Prediction", "Confidence")
+    )
+    rows = "".join(map(_example_row, shown))
+    return (
+        f'<p class="note">{note}</p><div class="scroll"><table class="examples"><thead><tr>{head}'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _example_row(row: Mapping[str, Any]) -> str:
+    right = _is_right(row)
+    kind = "right" if right else "wrong"
+    verdict = "✓ right" if right else "✗ wrong"
+    if _is_score(row):
+        kind, verdict = "score", f"off by {number(_surprise(row))}"
+    confidence = _confidence(row)
+    texts = "".join(f"<p>{folded(text)}</p>" for text in row.get("texts") or [])
+    return (
+        f'<tr class="{kind}"><td class="verdict">{verdict}</td><td class="text">{texts}</td>'
+        f"<td>{folded(number(row['label']))}</td><td>{folded(number(row.get('prediction')))}</td>"
+        f'<td class="number">{"-" if confidence is None else f"{confidence:.0%}"}</td></tr>'
+    )
+
+
+def folded(text: object) -> str:
+    """A text of the data: escaped, its writing direction kept to itself, folded when long."""
+    whole = str(text)
+    if len(whole) <= LONG_TEXT:
+        return f"<bdi>{escape(whole)}</bdi>"
+    start = f"<summary><bdi>{escape(whole[:LONG_TEXT])}…</bdi></summary>"
+    return f"<details>{start}<bdi>{escape(whole)}</bdi></details>"
+
+
+def _is_score(row: Mapping[str, Any]) -> bool:
+    return isinstance(row["label"], (int, float))
+
+
+def _is_right(row: Mapping[str, Any]) -> bool:
+    return bool(row["label"] == row.get("prediction"))
+
+
+def _surprise(row: Mapping[str, Any]) -> float:
+    """How sure a prediction was; for a score, how far off."""
+    if _is_score(row):
+        return abs(float(row["label"]) - float(row["prediction"]))
+    return _confidence(row) or 0.0
+
+
+def _confidence(row: Mapping[str, Any]) -> float | None:
+    """The largest probability, from {class: probability} or a list; None if there are none."""
+    found = row.get("probabilities")
+    values = list(found.values()) if isinstance(found, Mapping) else found
+    return float(max(values)) if values else None
+
+
+def number(value: object) -> str:
+    """A number as people read it: 12,345 or 0.512 or 1,234.5; anything else as it is."""
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,137 @@
+"""`--dry_run`: what would run, without training anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gptbert.pipeline.batch import Batch, real_tokens
+from gptbert.pipeline.plan import TrainingPlan
+from gptbert.runs.assemble import Assembly, assemble
+from gptbert.runs.finetune import plan_run
+from gptbert.training.state import abstract
+from gptbert.training.step import jit_update
+from gptbert.training.trainer import abstract_batch
+
+# Sustained matrix-product FLOP/s assumed for the time estimate, by the device's name: measured
+# 150e9 on two cores of a 2023 server CPU; 40% of the published bfloat16 peak elsewhere.
+_ASSUMED_FLOPS = {
+    "cpu": 150e9,
+    "TPU v2": 9e12,
+    "TPU v3": 24e12,
+    "TPU v4": 110e12,
+    "TPU v5 lite": 79e12,
+    "TPU v5": 184e12,
+    "TPU v6 lite": 367e12,
+}
+_ASSUMED_OTHERWISE = 100e12
+
+
+def describe_run(config: ConfigDict) -> str:
+    """Examples, lengths, packing, shapes, steps, memory, estimated time, and one batch as text."""
+    assembly = assemble(config)
+    plan = plan_run(assembly, [config.seed])[0]
+    sections = [
+        _data(assembly),
+        _packing(assembly, plan),
+        _cost(assembly, plan),
+        _text(assembly, plan),
+    ]
+    notes = [f"note: {note}" for note in assembly.notes]
+    return "\n".join([f"dry run of {config.task}: nothing is trained", *notes, *sections])
+
+
+def _data(assembly: Assembly) -> str:
+    lines = ["", "split                examples  truncated  tokens: mean  p95  longest"]
+    for name, each in assembly.features.items():
+        lengths = each.lengths
+        lines.append(
+            f"{name:<20} {len(each):>8}  {int(each.truncated.sum()):>9}  {lengths.mean():>12.1f}"
+            f"  {np.percentile(lengths, 95):>3.0f}  {lengths.max():>7}"
+        )
+    classes = ", ".join(assembly.classes) or "one score"
+    return "\n".join([*lines, f"classes: {classes}"])
+
+
+def _packing(assembly: Assembly, plan: TrainingPlan) -> str:
+    batches = [plan.batch(step) for step in range(min(plan.steps, 64))]
+    real = sum(map(real_tokens, batches))
+    computed = sum(batch.packed.tokens.size for batch in batches)
+    shapes = ", ".join(map(str, plan.shapes))
+    return "\n".join(
+        [
+            "",
+            f"steps: {plan.steps} of {plan.batch_size} examples"
+            + (f" in {plan.pieces} pieces" if plan.pieces > 1 else ""),
+            f"rows x tokens: {shapes}",
+            f"fill: {real / computed:.3f} of the computed tokens are real "
+            f"(first {len(batches)} batches; padding to max_length: "
+            f"{real / (len(batches) * plan.batch_size * assembly.config.max_length):.3f})",
+        ]
+    )
+
+
+def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
+    shape = plan.shapes[-1]
+    parameters = jax.eval_shape(lambda: assembly.initial_parameters(0))
+    state = jax.eval_shape(assembly.training.initial_state, parameters)
+    step = jit_update(assembly.training, state, plan.pieces)
+    scalar = jax.ShapeDtypeStruct((), np.float32)
+    key = jax.ShapeDtypeStruct((2,), np.uint32)
+    compiled = step.lower(abstract(state), abstract_batch(plan, shape), scalar, key).compile()
+    memory = compiled.memory_analysis()
+    used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    device = jax.devices()[0]
+    rate = _ASSUMED_FLOPS.get(device.device_kind, _ASSUMED_OTHERWISE) * jax.device_count()
+    flops = sum(
+        assembly.costs.row(s.positions) * s.rows for s in [_used(plan, k) for k in _sample(plan)]
+    )
+    seconds = flops / len(_sample(plan)) * plan.steps / rate
+    count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(parameters))
+    return "\n".join(
+        [
+            f"parameters: {count:,}",
+            f"memory of a step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
+            f"estimated time: about {_duration(seconds)} of training on {jax.device_count()} x "
+            f"{device.device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s; "
+            f"compiling {len(plan.shapes)} shape(s), scoring and saving come on top",
+        ]
+    )
+
+
+def _sample(plan: TrainingPlan) -> range:
+    return range(min(plan.steps, 64))
+
+
+def _used(plan: TrainingPlan, step: int) -> Any:
+    rows = plan.batch(step).packed.tokens.shape[0]
+    return next(shape for shape in plan.shapes if shape.rows == rows)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _text(assembly: Assembly, plan: TrainingPlan) -> str:
+    """The first rows of the first batch, decoded."""
+    batch = plan.batch(0)
+    lines = ["", "the first batch, decoded (| separates the examples of a row):"]
+    for row in range(min(4, batch.packed.tokens.shape[0])):
+        lines.append(f"  row {row}: " + " | ".join(_row_texts(assembly, batch, row)))
+    return "\n".join(lines)
+
+
+def _row_texts(assembly: Assembly, batch: Batch, row: int) -> list[str]:
+    texts = []
+    for slot in np.flatnonzero(batch.targets.weights[row]):
+        segment = batch.packed.segments[row, batch.targets.starts[row, slot]]
+        ids = batch.packed.tokens[row, batch.packed.segments[row] == segment]
+        label = batch.targets.labels[row, slot]
+        name = assembly.classes[int(label)] if assembly.classes else f"{float(label):g}"
+        texts.append(f"{assembly.tokenizer.decode(ids.tolist())} -> {name}")
+    return texts

@@ -1,0 +1,261 @@
+"""Scores labelled examples with a finished run or with weights that have a head.
+
+Labels are matched by name. Metrics and the confusion matrix are in the class order of the data,
+so that F1 is that of the same class whatever order the model's outputs have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gptbert.datasets import Dataset
+from gptbert.datasets.columns import Columns, format_of, read_columns
+from gptbert.datasets.glue import read_glue
+from gptbert.datasets.glue_tasks import find_split, find_task
+from gptbert.datasets.submission import write_submission
+from gptbert.datasets.text_files import read_text_file
+from gptbert.errors import UserError
+from gptbert.metrics.glue import confusion_matrix, glue_metrics, is_constant, majority_baseline
+from gptbert.runs.chunks import in_chunks
+from gptbert.runs.finetune import prediction_records
+from gptbert.runs.folder import git_commit, versions, write_json
+from gptbert.runs.output import json_line, make_folder, whole_file
+from gptbert.runs.submit import files_of
+from gptbert.runs.using import Classifier, Source, read_json
+from gptbert.tasks.classification import label_numbers, predictions
+from gptbert.tasks.glue import METRICS
+from gptbert.tasks.text import metrics_of, read_docstring_task
+
+RESULT = "evaluation.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What is scored: examples, what they are called, what is measured on them.
+
+    Attributes:
+      dataset: The examples.
+      task: For instance `glue/ax`; `file` for a user's own.
+      split: For instance `dev_mismatched`; the file's name for a user's own.
+      metrics: Their names, the one that decides first.
+    """
+
+    dataset: Dataset
+    task: str
+    split: str
+    metrics: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What its folder is called."""
+        return f"{self.task}-{self.split}".replace("/", "-")
+
+    @property
+    def is_unlabelled(self) -> bool:
+        return all(example.label is None for example in self.dataset.examples)
+
+
+def read_task_split(source: Source, task: str, data_dir: str, split: str) -> Material:
+    """A split of a task; by default of the one that the model was trained on, from its data.
+
+    Raises:
+      UserError: Unknown task or split, or no such data.
+    """
+    task = task or source.task
+    if task == "docstrings":
+        return _docstrings(split or "dev")
+    if not task.startswith("glue/"):
+        raise UserError(
+            f"nothing to score: expected --task=glue/TASK with --data_dir=DIR, or --file=FILE "
+            f"(the model in {source.folder} was trained on {task or 'an unknown task'})"
+        )
+    facts = find_task(task.removeprefix("glue/"))
+    split = find_split(facts, split or "dev")
+    data_dir = data_dir or source.training.get("data_dir", "")
+    if not data_dir:
+        raise UserError(f"no data for {task}: expected --data_dir=DIR, a folder with GLUE's files")
+    dataset = read_glue(facts.name, split, Path(data_dir))
+    return Material(dataset, f"glue/{facts.name}", split, METRICS[facts.name])
+
+
+def _docstrings(split: str) -> Material:
+    task = read_docstring_task()
+    splits = {**task.evaluation, **({"train": task.train} if task.train else {})}
+    if split not in splits:
+        raise UserError(f"docstrings has no split {split!r}; it has: {', '.join(splits)}")
+    return Material(splits[split], task.name, split, task.metrics)
+
+
+def read_labelled_file(
+    classifier: Classifier, path: Path, text_columns: tuple[str, ...], label_column: str
+) -> Material:
+    """A user's own TSV, CSV or JSONL, its labels the model's class names or scores.
+
+    Raises:
+      UserError: Another number of texts than the model knows, labels that it does not know (both
+        lists are told), a file that is not as it should be.
+    """
+    source = classifier.source
+    texts = text_columns or source.text_columns or ("sentence",)
+    label = label_column or source.training.get("label_column", "label")
+    classifier.check_texts(len(texts))
+    if not classifier.is_regression:
+        columns = Columns(texts, label, labelled=True)
+        rows = read_columns(path, format_of(path), columns)
+        _check_names(classifier, {str(row.label) for row in rows}, str(path), every=False)
+    dataset = read_text_file(
+        path,
+        text_columns=texts,
+        label_column=label,
+        classes=classifier.classes or None,
+        regression=classifier.is_regression,
+    )
+    return Material(dataset, "file", path.name, metrics_of(classifier.classes))
+
+
+def default_output(source: Source, material: Material, step: int | None) -> Path:
+    """RUN/evaluations/NAME; a test file of the run's own goes where `gptbert submit` looks."""
+    if source.step is None:
+        raise UserError(f"no place for the results of {source.folder}: expected --output=DIR")
+    if material.is_unlabelled and step is None:
+        test = find_task(material.task.removeprefix("glue/")).splits[material.split].submission
+        if test in files_of(source.task):
+            return source.folder / "predictions"
+    name = material.name if step is None else f"{material.name}-step{step}"
+    return source.folder / "evaluations" / name
+
+
+def evaluate(classifier: Classifier, material: Material, output: Path) -> dict[str, Any]:
+    """Scores `material` and writes what came out into the folder `output`.
+
+    Written are `predictions.jsonl` and, last, `evaluation.json`, whose contents are returned; of
+    an unlabelled test split of GLUE only the file that GLUE's leaderboard takes.
+
+    Raises:
+      UserError: Labels that the model does not have, single texts for a model of pairs or the
+        reverse, an output folder that cannot be written or holds another evaluation.
+      RunFailed: The model gives numbers that are not finite.
+    """
+    dataset = material.dataset
+    _check_labels(classifier, dataset)
+    classifier.check_texts(len(dataset.examples[0].texts))
+    _check_output(output, dataset.source)
+    began = time.perf_counter()
+    outputs, truncated = _score(classifier, dataset)
+    seconds = time.perf_counter() - began
+    make_folder(output)
+    records = prediction_records(dataset, outputs, classifier.classes)
+    record = _description(classifier, material) | {
+        "examples": len(dataset.examples),
+        "truncated": truncated,
+        "seconds": round(seconds, 3),
+        "examples_per_second": len(dataset.examples) / seconds,
+    }
+    if material.is_unlabelled:
+        values = [each["prediction"] for each in records]
+        task = material.task.removeprefix("glue/")
+        path = write_submission(task, material.split, values, dataset.examples, output)
+        return record | {"submission": str(path)}
+    with whole_file(output / "predictions.jsonl") as file:
+        file.writelines(map(json_line, records))
+    record |= _measures(classifier, material, outputs)
+    try:
+        write_json(output / RESULT, record)
+    except OSError as error:
+        raise UserError(f"cannot write {output / RESULT}: {error.strerror}") from None
+    return record
+
+
+def _score(classifier: Classifier, dataset: Dataset) -> tuple[np.ndarray, int]:
+    """Outputs [E,C] of all examples in their order, and how many were cut."""
+    collected, truncated = [], 0
+    for chunk in in_chunks(dataset.examples):
+        features = classifier.encode([example.texts for example in chunk])
+        collected.append(classifier.outputs(features))
+        truncated += int(features.truncated.sum())
+    return np.concatenate(collected), truncated
+
+
+def _measures(classifier: Classifier, material: Material, outputs: np.ndarray) -> dict[str, Any]:
+    """Metrics, baseline and confusion matrix, in the class order of the data."""
+    dataset = material.dataset
+    labels = label_numbers(dataset, dataset.classes)
+    predicted = predictions(outputs, regression=classifier.is_regression)
+    if dataset.classes:
+        # Of a model of more classes than the data knows, none is left over: `_check_labels`.
+        place = np.asarray([dataset.classes.index(name) for name in classifier.classes])
+        predicted = place[predicted]
+    measures: dict[str, Any] = {
+        "metrics": glue_metrics(material.metrics, labels, predicted),
+        "majority_baseline": majority_baseline(material.metrics, labels),
+        "collapsed": is_constant(predicted),
+        "classes": list(dataset.classes),
+    }
+    if dataset.classes:
+        counts = confusion_matrix(labels, predicted, len(dataset.classes))
+        measures["confusion_matrix"] = counts.tolist()  # rows: label, columns: prediction
+    if "f1" in material.metrics:
+        measures["f1_of"] = dataset.classes[1]
+    return measures
+
+
+def _description(classifier: Classifier, material: Material) -> dict[str, Any]:
+    source, device = classifier.source, jax.devices()[0]
+    return {
+        "task": material.task,
+        "split": material.split,
+        "source": material.dataset.source,
+        "notes": list(material.dataset.notes),
+        "model": {"folder": str(source.folder), "step": source.step, "task": source.task},
+        "max_length": classifier.max_length,
+        "fingerprints": {"data": material.dataset.fingerprint, **classifier.fingerprints},
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "device_kind": device.device_kind,
+        "device_count": jax.device_count(),
+    }
+
+
+def _check_labels(classifier: Classifier, dataset: Dataset) -> None:
+    if classifier.is_regression != dataset.is_regression:
+        kinds = ("classes (" + ", ".join(dataset.classes or classifier.classes) + ")", "a score")
+        model, data = kinds[classifier.is_regression], kinds[dataset.is_regression]
+        raise UserError(
+            f"{dataset.name} is labelled with {data}, the model in {classifier.source.folder} "
+            f"gives {model}; expected the same"
+        )
+    if dataset.classes:
+        _check_names(classifier, set(dataset.classes), dataset.name, every=True)
+    if missing := sum(example.label is None for example in dataset.examples):
+        if missing != len(dataset.examples):
+            raise UserError(f"{missing} of {len(dataset.examples)} rows of {dataset.source} have "
+                            "no label; expected a label in every row or in none")  # fmt: skip
+
+
+def _check_names(classifier: Classifier, labels: set[str], where: str, *, every: bool) -> None:
+    """Refuses labels that the model has not, and with `every` classes that are no labels."""
+    known = set(classifier.classes)
+    if labels == known or (labels < known and not every):
+        return
+    unnamed = classifier.classes[0] == "LABEL_0"
+    helps = "; name the outputs in their order with --classes" if unnamed else ""
+    raise UserError(
+        f"{where} has the labels {', '.join(sorted(labels))}; the model in "
+        f"{classifier.source.folder} has {', '.join(classifier.classes)}; they are matched by name"
+        f"{helps}"
+    )
+
+
+def _check_output(output: Path, source: str) -> None:
+    """Two files of one name must not replace each other's results in silence."""
+    before = read_json(output / RESULT).get("source", source)
+    if before != source:
+        raise UserError(
+            f"{output} holds the evaluation of {before}; choose another --output for {source}"
+        )

@@ -1,0 +1,66 @@
+"""A run, or weights as they are, as a Hugging Face folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gptbert.runs.using import Source, read_source
+from gptbert.tokenizers import load_tokenizer
+from gptbert.weights.export import ModelCard, check_output, export_huggingface
+from gptbert.weights.pretrained import check_vocabulary
+
+# What of the config a reader of the model card asks for.
+_TOLD = (
+    "learning_rate batch_size num_epochs max_length warmup_proportion optimizer weight_decay "
+    "pooling seed"
+).split()
+
+
+def export(folder: Path, output: Path, step: int | None = None) -> Source:
+    """Writes the folder `output` and returns what was exported.
+
+    Args:
+      folder: The --workdir of a run, or a Hugging Face folder.
+      output: New or empty.
+      step: As in `read_source`.
+
+    Raises:
+      UserError: Weights that cannot be used, an output folder that is in use, a head that
+        `transformers` has no class for.
+    """
+    check_output(output)  # before gigabytes are read
+    source = read_source(folder, step)
+    tokenizer = load_tokenizer(source.tokenizer_folder)
+    check_vocabulary(source.config, tokenizer, str(folder))
+    export_huggingface(
+        output,
+        source.config,
+        source.parameters,
+        tokenizer,
+        labels=source.classes or None,
+        regression=source.outputs == 1 and not source.classes,
+        card=_card(source, output),
+    )
+    return source
+
+
+def _card(source: Source, output: Path) -> ModelCard:
+    base = source.training.get("init_from") or source.training.get("model") or ""
+    return ModelCard(
+        name=output.absolute().name,
+        base=Path(base).name if source.step is not None else source.folder.absolute().name,
+        task=source.task,
+        split=source.results.get("split", ""),
+        metrics=metrics_at(source),
+        training={name: source.training[name] for name in _TOLD if name in source.training},
+    )
+
+
+def metrics_at(source: Source) -> dict[str, Any]:
+    """What the run measured at the exported step; empty if it did not measure there."""
+    results = source.results
+    if results.get("checkpoint", {}).get("step") == source.step:
+        return results.get("metrics", {})
+    measured = [e for e in results.get("evaluations", []) if e["step"] == source.step]
+    return measured[-1]["metrics"] if measured else {}

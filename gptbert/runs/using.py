@@ -1,0 +1,310 @@
+"""A finished run, or weights with a head, ready to label texts.
+
+Texts are encoded as in training, packed into rows of a few fixed shapes and computed without
+dropout; the outputs come back in the order of the texts, each text exactly once on any number of
+devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gptbert.datasets.glue_tasks import GLUE_TASKS
+from gptbert.errors import RunFailed, UserError
+from gptbert.models.heads import SequenceClassifier
+from gptbert.models.parameters import Parameters, describe, unstack_layers
+from gptbert.models.presets import BertConfig, Compute
+from gptbert.pipeline.encode import Features, encode_texts
+from gptbert.pipeline.packing import Shape
+from gptbert.pipeline.plan import ScoringPlan
+from gptbert.tasks.classification import TextObjective
+from gptbert.tokenizers import Tokenizer, load_tokenizer
+from gptbert.training.optimizer import make_optimizer
+from gptbert.training.sharding import make_layout
+from gptbert.training.state import computed_form
+from gptbert.training.step import Training, jit_score
+from gptbert.weights.huggingface import read_bert
+from gptbert.weights.pretrained import check_vocabulary
+from gptbert.weights.run_folder import is_run_folder, read_run
+from gptbert.weights.sources import fingerprint
+
+# Tokens of one batch: what keeps a CPU's caches, or one accelerator, busy.
+_CPU_TOKENS, _ACCELERATOR_TOKENS = 2048, 16384
+_SHORTEST_ROW = 32
+_TOKENS_A_SLOT = 4
+
+Texts = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a folder says of a classifier; nothing is on a device yet.
+
+    Attributes:
+      folder: The run folder, or the Hugging Face folder.
+      config: The shape.
+      parameters: float32 host arrays by path, layers numbered.
+      classes: In the order of the outputs; empty where they are scores or have no names.
+      pooling: `cls` or `mean`.
+      task: What it was trained on; empty if unknown.
+      step: Of the run's checkpoint; None for a Hugging Face folder.
+      training: The run's config; empty for a Hugging Face folder.
+      results: The run's results.json; empty if there is none.
+    """
+
+    folder: Path
+    config: BertConfig
+    parameters: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    pooling: str
+    task: str = ""
+    step: int | None = None
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def outputs(self) -> int:
+        """C, how many numbers the head gives; 0 without a head."""
+        return len(self.parameters.get("classifier/bias", ()))
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of the texts that it was trained on, so also how many; empty if unknown."""
+        if self.task == "docstrings":
+            return ("description", "signature")
+        task = GLUE_TASKS.get(self.task.removeprefix("glue/"))
+        return task.texts if task else tuple(self.training.get("text_columns", ()))
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        return self.folder if self.step is None else self.folder / "tokenizer"
+
+
+def read_source(folder: str | Path, step: int | None = None) -> Source:
+    """Reads the --workdir of a run, or a Hugging Face folder.
+
+    Args:
+      folder: Which one.
+      step: A checkpoint of the run; by default the one whose figures results.json states, or of
+        an unfinished run the newest.
+
+    Raises:
+      UserError: Not there, damaged, no such checkpoint.
+    """
+    path = Path(folder)
+    if not is_run_folder(path):
+        if step is not None:
+            raise UserError(f"--step={step} names a checkpoint, but {path} is not a run folder")
+        found = read_bert(path)
+        return Source(path, found.config, found.parameters, found.labels or (), "cls")
+    description, parameters, found_step = read_run(path, step)
+    return Source(
+        path,
+        description.config,
+        parameters,
+        description.classes,
+        description.pooling,
+        description.task,
+        found_step,
+        read_json(path / "config.json").get("config", {}),
+        read_json(path / "results.json"),
+    )
+
+
+class Classifier:
+    """A model on its devices, with its tokenizer.
+
+    Attributes:
+      source: Where it is from.
+      classes: Names in the order of the outputs; empty for a score.
+      tokenizer, max_length: How texts are encoded.
+      layout: Over all devices.
+    """
+
+    def __init__(
+        self, source: Source, classes: tuple[str, ...], max_length: int, compute: Compute
+    ) -> None:
+        self.source, self.classes, self.max_length = source, classes, max_length
+        self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
+        check_vocabulary(source.config, self.tokenizer, str(source.folder))
+        self.layout = make_layout()
+        graph, wanted = describe(
+            functools.partial(_build, source.config, compute, source.outputs, source.pooling)
+        )
+        parameters = _checked(source, jax.eval_shape(unstack_layers, wanted))
+        self._parameters: Parameters = computed_form(
+            parameters, self.layout, scan_layers=compute.scan_layers
+        )
+        # Scoring updates nothing: the optimizer is there for the form.
+        training = Training(
+            graph, TextObjective(regression=not classes), make_optimizer("bert_adam"), self.layout
+        )
+        self._score = jit_score(training, self._parameters)
+        self._shapes: set[Shape] = set()
+
+    @property
+    def is_regression(self) -> bool:
+        return not self.classes
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 (hex) of weights and tokenizer."""
+        weights = fingerprint(self.source.parameters)
+        return {"weights": weights, "tokenizer": self.tokenizer.fingerprint}
+
+    def check_texts(self, count: int) -> None:
+        """Refuses single texts for a model of pairs, and the reverse; any where it is unknown."""
+        trained = len(self.source.text_columns)
+        if trained and trained != count:
+            kinds = {1: "single texts", 2: "pairs of texts"}
+            help_ = {
+                1: "one text each (TEXT, or one name in --text_columns)",
+                2: "two texts each (--pair A B, or two names in --text_columns)",
+            }
+            raise UserError(
+                f"the model in {self.source.folder} was trained on {kinds[trained]} "
+                f"({self.source.task}) and is given {kinds.get(count, f'{count} texts')}; "
+                f"expected {help_[trained]}"
+            )
+
+    def encode(self, texts: Sequence[Texts]) -> Features:
+        """Token ids as in training; `truncated` says which texts were cut to `max_length`."""
+        return encode_texts(texts, np.zeros(len(texts), np.int32), self.tokenizer, self.max_length)
+
+    def outputs(self, features: Features) -> np.ndarray:
+        """Logits, or scores, of encoded texts in their order: float32 [E,C].
+
+        Raises:
+          RunFailed: One of them is not a finite number.
+        """
+        collected = np.zeros((len(features), self.source.outputs), np.float32)
+        times = np.zeros(len(features), int)
+        plan = ScoringPlan(features, self._shape(features))
+        # All batches are handed to the devices before the first result is asked for.
+        scored = [(e, b, self._score(self._parameters, b)) for e, b in plan.iterate()]
+        for examples, batch, scores in scored:
+            rows, slots = np.nonzero(batch.targets.weights)
+            starts = batch.targets.starts[rows, slots]
+            which = examples[batch.packed.segments[rows, starts] - 1]
+            collected[which] = np.asarray(scores)[rows, slots]
+            times[which] += 1
+        assert (times == 1).all(), "an example was not scored exactly once"
+        if bad := int((~np.isfinite(collected).all(-1)).sum()):
+            raise RunFailed(
+                f"the model in {self.source.folder} gives numbers that are not finite for {bad} of "
+                f"{len(features)} texts; its weights are damaged or its training went astray"
+            )
+        return collected
+
+    def _shape(self, features: Features) -> Shape:
+        """Powers of two, reused where one fits: a stream of chunks compiles a few times only."""
+        longest = int(features.lengths.max()) if len(features) else 1
+        positions = max(_SHORTEST_ROW, _power_of_two(longest))
+        on_cpu = jax.default_backend() == "cpu"
+        tokens = _CPU_TOKENS if on_cpu else _ACCELERATOR_TOKENS * self.layout.mesh.size
+        needed = _power_of_two(-(-int(features.lengths.sum()) // positions))
+        rows = max(1, min(needed, tokens // positions))
+        multiple = self.layout.row_multiple
+        wanted = Shape(-(-rows // multiple) * multiple, positions, positions // _TOKENS_A_SLOT)
+        fitting = [s for s in self._shapes if s.positions == positions and s.rows >= wanted.rows]
+        shape = min(fitting, default=wanted)
+        self._shapes.add(shape)
+        return shape
+
+
+def load_classifier(
+    folder: str | Path,
+    *,
+    step: int | None = None,
+    max_length: int | None = None,
+    compute_dtype: str | None = None,
+    classes: tuple[str, ...] = (),
+) -> Classifier:
+    """A model ready to label texts.
+
+    Args:
+      folder: The --workdir of a run, or a Hugging Face folder with a classifier.
+      step: As in `read_source`.
+      max_length: Of a text in tokens; by default that of training, or all positions.
+      compute_dtype: By default that of training, or float32.
+      classes: Names for outputs that have none (LABEL_0, LABEL_1, ...), in their order.
+
+    Raises:
+      UserError: There is no classifier, it cannot be used, or an argument does not fit it.
+    """
+    source = read_source(folder, step)
+    if not source.outputs:
+        raise UserError(
+            f"the weights in {folder} have no classifier; expected the --workdir of a "
+            "`gptbert finetune`, or a folder with classifier.weight and classifier.bias"
+        )
+    positions = source.config.positions
+    max_length = max_length or min(source.training.get("max_length", positions), positions)
+    if not 3 <= max_length <= positions:
+        raise UserError(
+            f"--max_length={max_length}: expected 3 to {positions}, the positions that the model "
+            f"in {folder} knows"
+        )
+    dtype = compute_dtype or source.training.get("compute_dtype", "float32")
+    # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
+    compute = Compute(dtype, scan_layers=jax.default_backend() != "cpu")
+    return Classifier(source, _name_classes(source, classes), max_length, compute)
+
+
+def _name_classes(source: Source, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the outputs: the model's own, else those given, else placeholders."""
+    if given and source.classes:
+        raise UserError(
+            f"--classes={','.join(given)}: the classes in {source.folder} have names already "
+            f"({', '.join(source.classes)}); leave the flag out"
+        )
+    if given and (len(set(given)) != source.outputs or len(given) != source.outputs):
+        raise UserError(
+            f"--classes={','.join(given)}: expected {source.outputs} different names, one for each "
+            f"output of the classifier in {source.folder}"
+        )
+    if given or source.classes or source.outputs == 1:
+        return given or source.classes
+    return tuple(f"LABEL_{number}" for number in range(source.outputs))
+
+
+def _checked(source: Source, wanted: Parameters) -> dict[str, np.ndarray]:
+    """The parameters of the classifier, all there and of the shapes that its config says."""
+    found = source.parameters
+    bad = [path for path in wanted if path not in found or found[path].shape != wanted[path].shape]
+    if bad:
+        raise UserError(
+            f"the weights in {source.folder} lack {bad[0]} in the shape {wanted[bad[0]].shape} "
+            f"({len(bad)} such parameters); expected weights and description of the same model"
+        )
+    return {path: found[path] for path in wanted}
+
+
+def _build(
+    config: BertConfig, compute: Compute, outputs: int, pooling: Any, rngs: Any
+) -> SequenceClassifier:
+    return SequenceClassifier(config, compute, outputs, rngs, pooling)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of the run folder; empty if the file is not there."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error})") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()

@@ -1,0 +1,182 @@
+"""Tiny things that look like the real ones: a BERT folder, GLUE folders, finished runs.
+
+The weights are random, the data is fabricated in GLUE's official form, and a run takes seconds.
+`tests/runs/conftest.py` makes the fixtures known to the tests there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from gptbert import cli
+from gptbert.models.presets import BertConfig
+from gptbert.runs.finetune import finetune
+from gptbert.runs.recipe import finetuning
+from gptbert.weights.huggingface_config import config_settings
+from gptbert.weights.huggingface_names import PREFIX, all_places
+from gptbert.weights.safetensors_files import write_safetensors
+
+WORDS = (
+    "a the no not every some man woman dog cat child bird sleeps runs eats sings reads plays "
+    "good bad fine poor great dull film book song story very and or in house garden"
+).split()
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"!,.?"]
+VOCABULARY += [*WORDS, *LETTERS[1:], *(f"##{letter}" for letter in LETTERS)]
+SHAPE = BertConfig(
+    layers=2, width=16, heads=2, inner=32, vocabulary=len(VOCABULARY), positions=40,
+    initial_stddev=0.5,
+)  # fmt: skip
+NLI = ("entailment", "neutral", "contradiction")
+SENTIMENT = ("negative", "positive")
+
+
+def make_bert_folder(folder: Path, classes: Sequence[str] | int = (), seed: int = 0) -> Path:
+    """A Hugging Face folder with random weights; with `classes` (names or a count) and a head."""
+    count = classes if isinstance(classes, int) else len(classes)
+    rng = np.random.default_rng(seed)
+    tensors = {
+        (name if name.startswith("classifier.") else PREFIX + name): (
+            (1.0 if "LayerNorm.weight" in name else 0.0)
+            + SHAPE.initial_stddev * rng.standard_normal(place.shape)
+        ).astype(np.float32)
+        for name, place in all_places(SHAPE, classes=count or None).items()
+    }
+    settings = config_settings(SHAPE)
+    if count and not isinstance(classes, int):
+        settings["id2label"] = {str(number): name for number, name in enumerate(classes)}
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in VOCABULARY))
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
+def sentence(rng: np.random.Generator) -> str:
+    """Three to nine words of the vocabulary."""
+    return " ".join(rng.choice(WORDS, rng.integers(3, 10))) + " ."
+
+
+def _mnli_row(index: int, rng: np.random.Generator, labels: Sequence[str]) -> str:
+    parses = ["( a )", "( b )", "(ROOT a)", "(ROOT b)"]
+    texts = [sentence(rng), sentence(rng)]
+    return "\t".join([str(index), "1", "1n", "fiction", *parses, *texts, *labels])
+
+
+def make_mnli_folder(folder: Path) -> Path:
+    """MNLI and AX in the official form, a few rows each; AX in both forms."""
+    rng = np.random.default_rng(1)
+    columns = (
+        "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
+        "sentence1_parse sentence2_parse sentence1 sentence2"
+    ).split()
+    gold = {"train": 1, "dev_matched": 5, "dev_mismatched": 5}
+    for split, rows in (
+        ("train", 48), ("dev_matched", 17), ("dev_mismatched", 12),
+        ("test_matched", 7), ("test_mismatched", 6),
+    ):  # fmt: skip
+        extra = [f"label{k + 1}" for k in range(gold.get(split, 0))]
+        header = [*columns, *extra, "gold_label"] if extra else columns
+        lines = ["\t".join(header)]
+        for index in range(rows):
+            labels = [NLI[index % 3]] * len(extra) + [NLI[index % 3]] if extra else []
+            lines.append(_mnli_row(index, rng, labels))
+        _write(folder / "MNLI" / f"{split}.tsv", lines)
+    pairs = [(sentence(rng), sentence(rng), NLI[index % 2]) for index in range(9)]
+    marks = ["Lexical Semantics", "Predicate-Argument Structure", "Logic", "Knowledge", "Domain"]
+    rows = ["\t".join([*marks, "Premise", "Hypothesis", "Label"])]
+    _write(
+        folder / "diagnostic" / "diagnostic-full.tsv",
+        rows + ["\t".join(["", "", "Negation", "", "News", *pair]) for pair in pairs],
+    )
+    _write(
+        folder / "diagnostic" / "diagnostic.tsv",
+        ["index\tsentence1\tsentence2"]
+        + [f"{index}\t{first}\t{second}" for index, (first, second, _) in enumerate(pairs)],
+    )
+    return folder
+
+
+def make_reviews(path: Path, rows: int = 40) -> Path:
+    """A CSV of single texts with named classes, quotes and commas."""
+    rng = np.random.default_rng(2)
+    lines = ["review,verdict"]
+    for index in range(rows):
+        lines.append(f'"a, ""{sentence(rng)}""",{SENTIMENT[index % 2]}')
+    _write(path, lines)
+    return path
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(line + "\n" for line in lines))
+
+
+class Called(NamedTuple):
+    """What a command gave: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(*arguments: object) -> Called:
+    """Runs `gptbert ARGUMENTS` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main([str(argument) for argument in arguments])
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+def refused(*arguments: object) -> str:
+    """The one sentence of a command that must end with exit code 2 and print nothing else."""
+    called = call(*arguments)
+    assert called.code == 2, called
+    assert called.out == "" and called.err.startswith("gptbert: "), called
+    assert called.err.count("\n") == 1, called.err
+    return called.err
+
+
+@pytest.fixture(scope="session")
+def bert_dir(tmp_path_factory) -> Path:
+    """A tiny BERT without a head."""
+    return make_bert_folder(tmp_path_factory.mktemp("weights") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def mnli_data(tmp_path_factory) -> Path:
+    return make_mnli_folder(tmp_path_factory.mktemp("glue"))
+
+
+@pytest.fixture(scope="session")
+def mnli_run(tmp_path_factory, bert_dir, mnli_data) -> Path:
+    """A finished run on pairs with three classes; two checkpoints are kept."""
+    config = finetuning("glue/mnli")
+    config.data_dir, config.init_from = str(mnli_data), str(bert_dir)
+    config.batch_size, config.num_epochs, config.max_length = 16, 2.0, 24
+    config.eval_every, config.keep, config.learning_rate = 3, 4, 1e-3
+    workdir = tmp_path_factory.mktemp("runs") / "mnli"
+    finetune(config.lock(), workdir, quiet=True)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def reviews_run(tmp_path_factory, bert_dir) -> Path:
+    """A finished run on single texts of a user's own file."""
+    config = finetuning("text")
+    config.train_file = str(make_reviews(tmp_path_factory.mktemp("own") / "reviews.csv"))
+    config.eval_file = ""
+    config.text_columns, config.label_column, config.eval_share = ("review",), "verdict", 0.3
+    config.init_from, config.batch_size, config.num_epochs = str(bert_dir), 16, 1.0
+    config.max_length = 32
+    workdir = tmp_path_factory.mktemp("runs") / "reviews"
+    finetune(config.lock(), workdir, quiet=True)
+    return workdir

@@ -1,0 +1,75 @@
+"""Masks are fair, independent of each other, and follow the number rather than its place."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptbert.models.dropout import Noise, step_key
+
+R, T, D = 64, 128, 96
+
+
+def noise(seed=0, step=0, segments=None, positions=None):
+    segments = jnp.arange(R * T).reshape(R, T) // 16 + 1 if segments is None else segments
+    positions = jnp.arange(R * T).reshape(R, T) % 16 if positions is None else positions
+    return Noise(jnp.asarray(step_key(seed, step)), segments, positions)
+
+
+def kept(each, site=0, rate=0.1):
+    return np.asarray(each.features(jnp.ones((R, T, D)), rate, site)) != 0
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("seed,step,site", [(0, 0, 0), (0, 1, 0), (1, 0, 5), (123456, 999, 48)])
+def test_share_kept_is_within_four_sigma(rate, seed, step, site):
+    mask = kept(noise(seed, step), site, rate)
+    sigma = np.sqrt(rate * (1 - rate) / mask.size)
+    assert abs(mask.mean() - (1 - rate)) < 4 * sigma
+    by_feature = mask.reshape(-1, D).mean(0)
+    assert np.abs(by_feature - (1 - rate)).max() < 5 * np.sqrt(rate * (1 - rate) / (R * T))
+
+
+def correlation(a, b):
+    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+
+
+def test_neighbours_are_uncorrelated():
+    mask = kept(noise())
+    bound = 5 / np.sqrt(mask.size)
+    assert abs(correlation(mask[:, :-1], mask[:, 1:])) < bound  # positions
+    assert abs(correlation(mask[..., :-1], mask[..., 1:])) < bound  # features
+    assert abs(correlation(mask[:-1], mask[1:])) < bound  # rows
+    assert abs(correlation(mask, kept(noise(step=1)))) < bound
+    assert abs(correlation(mask, kept(noise(seed=1)))) < bound
+    assert abs(correlation(mask, kept(noise(), site=1))) < bound
+
+
+def test_kept_numbers_are_scaled_and_rate_zero_is_the_identity():
+    x = jnp.full((R, T, D), 3.0)
+    values = np.unique(np.asarray(noise().features(x, 0.25, 0)))
+    np.testing.assert_allclose(values, [0, 4.0], rtol=1e-6)
+    assert noise().features(x, 0.0, 0) is x
+
+
+def test_the_mask_follows_example_and_position():
+    moved = noise(segments=jnp.full((R, T), 9), positions=jnp.broadcast_to(jnp.arange(T), (R, T)))
+    mask = kept(moved)
+    assert (mask == mask[:1]).all()
+    one = noise(segments=jnp.asarray([[9] * T] * R), positions=jnp.asarray([list(range(T))[::-1]] * R))
+    assert (kept(one)[:, ::-1] == mask).all()
+
+
+def test_attention_masks_follow_example_head_query_and_key():
+    segments = jnp.asarray([[1] * 8 + [2] * 8, [2] * 8 + [1] * 8])
+    positions = jnp.asarray([list(range(8)) * 2] * 2)
+    each = Noise(jnp.asarray(step_key(0, 0)), segments, positions)
+    p = np.asarray(each.probabilities(jnp.ones((2, 4, 16, 16)), 0.5, 3))
+    assert (p[0, :, :8, :8] == p[1, :, 8:, 8:]).all()
+    assert (p[0, :, 8:, 8:] == p[1, :, :8, :8]).all()
+    assert (p[0, 0] != p[0, 1]).any() and (p[0, 0, :8, :8] != p[0, 0, 8:, 8:]).any()
+    assert 0.4 < (p != 0).mean() < 0.6
+
+
+def test_key_of_a_step_is_a_pure_function():
+    assert (step_key(3, 4) == step_key(3, 4)).all()
+    assert (step_key(3, 4) != step_key(4, 3)).any()

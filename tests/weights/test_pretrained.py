@@ -1,0 +1,149 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gptbert
+from gptbert.errors import UserError
+from gptbert.models.inputs import Packed
+from gptbert.weights.pretrained import load
+from tests.weights.bert_folders import CONFIG, WORDS, parameters, tensors, write_folder
+
+TEXTS = ["hello world!", ("how are you?", "fine, thanks"), "", "a b c", "you", ("a", "b")]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return load(write_folder(tmp_path_factory.mktemp("bert")))
+
+
+def test_each_text_as_if_alone(bert):
+    """`encode` packs; the reference is one unpacked row a text through the module itself."""
+    encoded = bert.encode(TEXTS)
+    assert encoded.tokens[1] == "[CLS] how are you ? [SEP] fine , thank ##s [SEP]".split()
+    assert encoded.tokens[2] == ["[CLS]", "[SEP]"]
+    assert not encoded.truncated.any()
+    for text, tokens, hidden, pooled in zip(
+        TEXTS, encoded.tokens, encoded.hidden, encoded.pooled, strict=True
+    ):
+        ids = jnp.array([[WORDS.index(token) for token in tokens]])
+        first = 1 + tokens.index("[SEP]") if isinstance(text, tuple) else len(tokens)
+        types = (jnp.arange(len(tokens)) >= first).astype(jnp.int32)[None]
+        row = Packed(ids, jnp.arange(len(tokens))[None], jnp.ones_like(ids), types)
+        states, vectors = bert.model(row, jnp.zeros((1, 1), jnp.int32))
+        assert hidden.shape == (len(tokens), CONFIG.width)
+        assert hidden.dtype == pooled.dtype == np.float32
+        np.testing.assert_allclose(hidden, states[0], atol=1e-5)
+        np.testing.assert_allclose(pooled, vectors[0, 0], atol=1e-5)
+
+
+def test_many_texts_come_back_in_order(bert):
+    texts = [" ".join(["a", "b", "c"][: 1 + n % 3] * (1 + n % 2)) for n in range(700)]
+    encoded = bert.encode(texts)
+    assert [len(t) for t in encoded.tokens] == [len(h) for h in encoded.hidden]
+    kinds = {}
+    for n in range(700):
+        assert encoded.tokens[n] == ["[CLS]", *texts[n].split(), "[SEP]"]
+        same = kinds.setdefault(texts[n], n)
+        np.testing.assert_allclose(encoded.pooled[n], encoded.pooled[same], atol=1e-5)
+    assert len(kinds) == 6
+
+
+def test_one_text_and_none(bert):
+    assert [len(hidden) for hidden in bert.encode("hello").hidden] == [3]
+    nothing = bert.encode([])
+    assert nothing.hidden == nothing.tokens == []
+    assert nothing.pooled.shape == (0, CONFIG.width)
+
+
+def test_cut_texts_are_marked(bert):
+    encoded = bert.encode(["a " * 30, "a b c"])
+    assert [len(tokens) for tokens in encoded.tokens] == [CONFIG.positions, 5]
+    assert encoded.truncated.tolist() == [True, False]
+    assert bert.encode(["a b c"], max_length=4).tokens == [["[CLS]", "a", "b", "[SEP]"]]
+
+
+def test_more_than_the_positions_is_refused(bert):
+    with pytest.raises(UserError, match=r"max_length is 12, but the model in .* has 11 positions"):
+        bert.encode("a", max_length=12)
+    with pytest.raises(UserError, match="max_length is 2"):
+        bert.encode("a", max_length=2)
+
+
+@pytest.mark.parametrize("texts", [[3], [("a", "b", "c")], [None], [b"a"], [("a", 1)]])
+def test_what_is_no_text(bert, texts):
+    with pytest.raises(TypeError, match="expected a string or a pair of strings"):
+        bert.encode(texts)
+
+
+def test_without_pooler(tmp_path):
+    bert = load(write_folder(tmp_path, tensors(parameters(pooler=False))))
+    encoded = bert.encode(["a", "b"])
+    assert encoded.pooled is None
+    assert len(encoded.hidden) == 2
+    assert bert.model.pooler is None
+
+
+def test_a_classifier_is_part_of_the_model(tmp_path):
+    stored = tensors(parameters(classes=3))
+    names = {"0": "no", "1": "maybe", "2": "yes"}
+    bert = load(write_folder(tmp_path, stored, id2label=names))
+    assert bert.labels == ("no", "maybe", "yes")
+    logits = bert.model.classifier(jnp.asarray(bert.encode(["a", "b"]).pooled), "float32")
+    expected = bert.encode(["a", "b"]).pooled @ stored["classifier.weight"].T
+    np.testing.assert_allclose(logits, expected + stored["classifier.bias"], rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_keeps_parameters_and_results_in_float32(bert):
+    coarse = gptbert.load(bert.source, dtype="bfloat16")
+    assert coarse.compute.dtype == "bfloat16"
+    exact, rounded = bert.encode(TEXTS).hidden, coarse.encode(TEXTS).hidden
+    assert {hidden.dtype for hidden in rounded} == {np.dtype(np.float32)}
+    difference = max(np.abs(a - b).max() for a, b in zip(exact, rounded, strict=True))
+    assert 1e-4 < difference < 0.1
+    with pytest.raises(UserError, match="'float16' is not supported"):
+        load(bert.source, dtype="float16")
+
+
+@pytest.mark.parametrize("change", ["more", "much fewer"])
+def test_a_vocabulary_of_another_model(tmp_path, change):
+    folder = write_folder(tmp_path)
+    if change == "more":
+        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in [*WORDS, "more"]))
+    else:
+        values = parameters()
+        table = np.zeros((len(WORDS) + 128, CONFIG.width), np.float32)
+        stored = tensors(values) | {"bert.embeddings.word_embeddings.weight": table}
+        write_folder(tmp_path, stored, vocab_size=len(table))
+    with pytest.raises(UserError, match=r"tokenizer has \d+ entries, but .* table of \d+"):
+        load(folder)
+
+
+def test_a_table_padded_for_hardware_is_fine(tmp_path):
+    table = np.zeros((64, CONFIG.width), np.float32)
+    stored = tensors(parameters()) | {"bert.embeddings.word_embeddings.weight": table}
+    assert load(write_folder(tmp_path, stored, vocab_size=64)).config.vocabulary == 64
+
+
+def test_a_folder_without_vocabulary(tmp_path):
+    folder = write_folder(tmp_path)
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(UserError, match=r"vocab\.txt"):
+        load(folder)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(UserError, match="no folder .*expected a Hugging Face folder"):
+        gptbert.load(str(tmp_path / "absent"))
+
+
+def test_real_weights_know_which_sentences_are_alike(minilm_dir):
+    bert = load(minilm_dir)
+    means = [
+        hidden.mean(0)
+        for hidden in bert.encode(
+            ["A cat sits on the mat.", "A kitten is lying on a rug.", "Stocks fell on Monday."]
+        ).hidden
+    ]
+    cat, kitten, stocks = (mean / np.linalg.norm(mean) for mean in means)
+    assert cat @ kitten > 0.5
+    assert cat @ stocks < 0.2
