@@ -248,6 +248,8 @@ def _arguments(arguments: ast.arguments) -> str:
         names.pop(0)
     if arguments.vararg:
         names.append(f"*{arguments.vararg.arg}")
+    elif arguments.kwonlyargs:
+        names.append("*")
     names += [a.arg for a in arguments.kwonlyargs]
     if arguments.kwarg:
         names.append(f"**{arguments.kwarg.arg}")

@@ -254,6 +254,8 @@ def _check_names(classifier: Classifier, labels: set[str], where: str, *, every:
 
 def _check_output(output: Path, source: str) -> None:
     """Two files of one name must not replace each other's results in silence."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output={output} is a file; expected a folder")
     before = read_json(output / RESULT).get("source", source)
     if before != source:
         raise UserError(

@@ -299,7 +299,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of the run folder; empty if the file is not there."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error})") from None

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -5,8 +6,17 @@ import pytest
 import gptbert
 from gptbert.errors import UserError
 from gptbert.models.inputs import Packed
+from gptbert.weights.checkpoints import Checkpoints
 from gptbert.weights.pretrained import load
-from tests.weights.bert_folders import CONFIG, WORDS, parameters, tensors, write_folder
+from gptbert.weights.run_folder import write_description
+from tests.weights.bert_folders import (
+    CONFIG,
+    WORDS,
+    parameters,
+    tensors,
+    tokenizer,
+    write_folder,
+)
 
 TEXTS = ["hello world!", ("how are you?", "fine, thanks"), "", "a b c", "you", ("a", "b")]
 
@@ -16,23 +26,29 @@ def bert(tmp_path_factory):
     return load(write_folder(tmp_path_factory.mktemp("bert")))
 
 
+def alone(tokens: list[str], types: list[int]) -> Packed:
+    """One text in a row of its own, padded."""
+    row = np.zeros((4, 1, CONFIG.positions), np.int32)
+    ids = [WORDS.index(token) for token in tokens]
+    for array, values in zip(row, (ids, range(len(ids)), [1] * len(ids), types), strict=True):
+        array[0, : len(ids)] = list(values)
+    return Packed(*row)
+
+
 def test_each_text_as_if_alone(bert):
     """`encode` packs; the reference is one unpacked row a text through the module itself."""
     encoded = bert.encode(TEXTS)
     assert encoded.tokens[1] == "[CLS] how are you ? [SEP] fine , thank ##s [SEP]".split()
     assert encoded.tokens[2] == ["[CLS]", "[SEP]"]
     assert not encoded.truncated.any()
-    for text, tokens, hidden, pooled in zip(
-        TEXTS, encoded.tokens, encoded.hidden, encoded.pooled, strict=True
-    ):
-        ids = jnp.array([[WORDS.index(token) for token in tokens]])
-        first = 1 + tokens.index("[SEP]") if isinstance(text, tuple) else len(tokens)
-        types = (jnp.arange(len(tokens)) >= first).astype(jnp.int32)[None]
-        row = Packed(ids, jnp.arange(len(tokens))[None], jnp.ones_like(ids), types)
-        states, vectors = bert.model(row, jnp.zeros((1, 1), jnp.int32))
+    model = jax.jit(lambda packed: bert.model(packed, jnp.zeros((1, 1), jnp.int32)))
+    for number, tokens in enumerate(encoded.tokens):
+        first = 1 + tokens.index("[SEP]")
+        states, vectors = model(alone(tokens, [0] * first + [1] * (len(tokens) - first)))
+        hidden, pooled = encoded.hidden[number], encoded.pooled[number]
         assert hidden.shape == (len(tokens), CONFIG.width)
         assert hidden.dtype == pooled.dtype == np.float32
-        np.testing.assert_allclose(hidden, states[0], atol=1e-5)
+        np.testing.assert_allclose(hidden, states[0, : len(tokens)], atol=1e-5)
         np.testing.assert_allclose(pooled, vectors[0, 0], atol=1e-5)
 
 
@@ -147,3 +163,16 @@ def test_real_weights_know_which_sentences_are_alike(minilm_dir):
     cat, kitten, stocks = (mean / np.linalg.norm(mean) for mean in means)
     assert cat @ kitten > 0.5
     assert cat @ stocks < 0.2
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), ()])
+def test_a_run_folder(tmp_path, classes):
+    expected = parameters(classes=len(classes) or 1)
+    write_description(tmp_path, CONFIG, classes, "cls", tokenizer(tmp_path), "glue/any")
+    Checkpoints(tmp_path / "checkpoints").save(7, {"parameters": expected, "step": 7}, {})
+    bert = load(tmp_path)
+    assert bert.labels == (classes or None)
+    assert bert.config == CONFIG
+    assert bert.parameters.keys() == expected.keys()
+    assert all(np.array_equal(bert.parameters[path], expected[path]) for path in expected)
+    assert bert.encode("hello").tokens == [["[CLS]", "hello", "[SEP]"]]

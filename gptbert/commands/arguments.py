@@ -1,0 +1,83 @@
+"""What the parsers of the commands share: errors in one sentence, flags that name a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from gptbert.errors import UserError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its errors as `UserError`s and the nearest flag for a misspelt one."""
+
+    def __init__(self, command: str, what: str, epilog: str) -> None:
+        super().__init__(
+            prog=f"gptbert {command}",
+            description=f"{what[0].upper()}{what[1:]}.",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for whatever it does not understand."""
+        raise UserError(f"{self.prog}: {message} (`{self.prog} --help` shows what there is)")
+
+    def parse(self, arguments: list[str]) -> argparse.Namespace:
+        """Parses flags and positional arguments in any order."""
+        flags, unknown = self.parse_known_intermixed_args(arguments)
+        if unknown:
+            name = unknown[0].split("=")[0]
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            self.error(f"unknown argument {name}{nearest(name, known)}")
+        return flags
+
+
+def add_model_flags(parser: Parser) -> None:
+    """`--workdir`, `--init_from`, `--step`: whose weights are used."""
+    parser.add_argument("--workdir", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument(
+        "--init_from", type=Path, metavar="DIR", help="or a Hugging Face folder with weights"
+    )
+    parser.add_argument(
+        "--step",
+        type=int,
+        help="a checkpoint of the run; by default the one whose figures results.json states",
+    )
+
+
+def add_compute_flags(parser: Parser) -> None:
+    """How texts are labelled; by default as in training."""
+    parser.add_argument(
+        "--max_length", type=int, help="of a text in tokens; default: that of training"
+    )
+    parser.add_argument(
+        "--compute_dtype", help="float32 or bfloat16; default: that of training, or float32"
+    )
+    parser.add_argument(
+        "--classes",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="names for outputs without names (LABEL_0, LABEL_1), in their order",
+    )
+
+
+def model_folder(flags: argparse.Namespace) -> Path:
+    """The one folder that `--workdir` or `--init_from` names; UserError for none or both."""
+    if (flags.workdir is None) == (flags.init_from is None):
+        found = "no model" if flags.workdir is None else "two models"
+        raise UserError(f"{found}: expected either --workdir=RUN or --init_from=DIR")
+    if flags.workdir is not None:
+        from gptbert.weights.run_folder import read_description
+
+        read_description(flags.workdir)
+        return flags.workdir
+    return flags.init_from
+
+
+def names(text: str) -> tuple[str, ...]:
+    """`a,b` -> ('a', 'b'), as in `--text_columns=premise,hypothesis`."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
