@@ -117,6 +117,4 @@ def compute(
     segments = batch.packed.segments[slots[0], batch.targets.starts[slots]]
     real = batch.packed.segments > 0
     tokens = np.argsort(batch.packed.segments[real], kind="stable")
-    return Results(
-        scores[slots][np.argsort(segments)], hidden[real][tokens], float(value), by_path
-    )
+    return Results(scores[slots][np.argsort(segments)], hidden[real][tokens], float(value), by_path)

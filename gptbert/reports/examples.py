@@ -36,7 +36,8 @@ def examples_table(predictions: Sequence[Mapping[str, Any]]) -> str:
         shown = sorted(known, key=_surprise, reverse=True)[: SHOWN_WRONG + SHOWN_RIGHT]
         note = f"{len(shown):,} of {len(known):,} examples, the largest errors first."
     head = "".join(
-        f'<th scope="col">{text}</th>' for text in ("", "Text", "Label", "Prediction", "Confidence")
+        f'<th scope="col">{text}</th>'
+        for text in ("Verdict", "Text", "Label", "Prediction", "Confidence")
     )
     rows = "".join(map(_example_row, shown))
     return (

@@ -113,15 +113,13 @@ def _cards(results: Mapping[str, Any]) -> str:
 
 
 def _warning(results: Mapping[str, Any]) -> str:
-    predictions = [row.get("prediction") for row in results.get("predictions") or []]
-    names = sorted(set(map(str, predictions)))
-    numbers = [names.index(str(prediction)) for prediction in predictions]
-    if len(predictions) < 2 or not is_constant(numbers):
+    predictions = [row["prediction"] for row in results.get("predictions") or []]
+    if len(predictions) < 2 or not is_constant(predictions):
         return ""
     return (
         f'<section><p class="warning"><strong>Collapsed run:</strong> every prediction is '
-        f"{escape(names[0])}. Another seed, a lower learning rate or more warm-up helps.</p>"
-        "</section>\n"
+        f"{escape(number(predictions[0]))}. "
+        "Another seed, a lower learning rate or more warm-up helps.</p></section>\n"
     )
 
 
@@ -148,17 +146,24 @@ def _metrics_table(results: Mapping[str, Any]) -> str:
 
 def _confusion(results: Mapping[str, Any]) -> str:
     rows = [row for row in results.get("predictions") or [] if isinstance(row.get("label"), str)]
-    classes = sorted({str(row[key]) for row in rows for key in ("label", "prediction")})
+    classes = _class_names(rows)
     if not rows or len(classes) > MOST_CLASSES:
         return ""
-    number = {name: index for index, name in enumerate(classes)}
-    labels = [number[str(row["label"])] for row in rows]
-    predictions = [number[str(row["prediction"])] for row in rows]
+    labels = [classes.index(row["label"]) for row in rows]
+    predictions = [classes.index(row["prediction"]) for row in rows]
     chart = confusion_chart(confusion_matrix(labels, predictions, len(classes)), classes)
     count = len(rows)
     of = "all" if count == results["examples"] else f"{count:,} of {results['examples']:,}"
     note = f'<p class="note">Over {of} examples; a cell\'s shade is its share of the row.</p>'
     return _section("Which classes are confused", f'{note}<div class="scroll">{chart}</div>')
+
+
+def _class_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The classes that occur, in the model's order where the probabilities tell it."""
+    occurring = {row[key] for row in rows for key in ("label", "prediction")}
+    told = rows[0].get("probabilities") if rows else None
+    order = list(told) if isinstance(told, Mapping) else []
+    return [name for name in order if name in occurring] + sorted(occurring - set(order))
 
 
 def _examples(results: Mapping[str, Any]) -> str:
@@ -175,7 +180,7 @@ def loss_chart(series: Series) -> str:
     lines = {"training loss": logged}
     faint: tuple[str, ...] = ()
     if len(logged) >= 20:
-        window = max(5, len(logged) // 20)
+        window = max(5, len(logged) // 20 | 1)  # odd, so that it has a centre
         faint = ("training loss, as logged",)
         lines = {
             f"training loss, mean of {window} values": _moving_average(logged, window),

@@ -13,7 +13,7 @@ import math
 import shlex
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from gptbert.errors import UserError
 
@@ -90,9 +90,7 @@ def _log_record(line: str) -> dict[str, Any] | None:
         return None
     if not isinstance(record, dict):
         return None
-    step = record.get("step")
-    is_step = isinstance(step, (int, float)) and math.isfinite(step)
-    return record if is_step else None
+    return record if _is_finite(record.get("step")) else None
 
 
 def _checked_results(path: Path) -> dict[str, Any]:
@@ -111,7 +109,23 @@ def _checked_results(path: Path) -> dict[str, Any]:
         for name, value in (results.get(key) or {}).items():
             if not _is_number(value):
                 raise UserError(f"{path}: `{key}` has {value!r} for {name}, expected a number")
+    for row in results.get("predictions") or []:
+        _check_prediction(path, row)
     return results
+
+
+def _check_prediction(path: Path, row: object) -> None:
+    """An example's texts with its label and prediction: class names, or both finite scores."""
+    if isinstance(row, dict) and isinstance(row.get("texts"), list):
+        label, prediction = row.get("label"), row.get("prediction")
+        names = isinstance(prediction, str) and isinstance(label, (str, type(None)))
+        scores = _is_finite(prediction) and (label is None or _is_finite(label))
+        if names or scores:
+            return
+    raise UserError(
+        f"{path}: `predictions` has {row!r:.80}, expected texts with a label and a prediction, "
+        "both names or both numbers"
+    )
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -144,5 +158,9 @@ def _command(path: Path) -> str:
     return str(command)
 
 
-def _is_number(value: object) -> bool:
+def _is_finite(value: object) -> bool:
+    return _is_number(value) and math.isfinite(value)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

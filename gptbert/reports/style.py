@@ -39,8 +39,10 @@ tr:last-child>*{border-bottom:0}
 thead th{font-size:.82rem;color:var(--dim);font-weight:600}
 tbody th{font-weight:500}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.facts{table-layout:fixed}
 .facts th{width:17rem;color:var(--dim);overflow-wrap:anywhere}
 .facts td{overflow-wrap:anywhere}
+@media (max-width:44rem){.facts th{width:42%}section{padding:1.1rem 1rem}}
 .examples td{overflow-wrap:anywhere}
 .examples .text{min-width:20rem}
 .text p{margin:0 0 .3rem}
@@ -53,10 +55,11 @@ summary{cursor:pointer}
 pre{margin:0;padding:.9rem 1rem;border-radius:9px;background:var(--ground);
 white-space:pre-wrap;overflow-wrap:anywhere}
 code,pre,.mono{font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
-figure{margin:0 0 1.2rem}
+figure{margin:0 0 1.2rem;overflow-x:auto}
 figure:last-child{margin:0}
 svg{display:block}
-figure svg{width:100%;height:auto}
+figure svg{width:100%;min-width:34rem;height:auto}
+figure:focus-visible{outline:2px solid var(--accent)}
 footer{color:var(--dim);font-size:.85rem;margin-top:1.6rem}
 @media print{body{background:#fff}section{break-inside:avoid}}
 """

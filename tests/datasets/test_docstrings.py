@@ -10,13 +10,20 @@ from pathlib import Path
 import pytest
 
 from gptbert.datasets import Dataset, docstrings
-from gptbert.datasets.docstrings import read_docstrings
+from gptbert.datasets.docstrings import Function, read_docstrings
 from gptbert.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def sets() -> tuple[Dataset, Dataset]:
     return read_docstrings()
+
+
+@pytest.fixture(scope="module")
+def functions(sets: tuple[Dataset, Dataset]) -> dict[str, Function]:
+    """All functions that the set may use, by name."""
+    found, _ = docstrings._usable_functions(Path(sets[0].source))
+    return {function.name: function for function in found}
 
 
 def library(folder: Path, functions: int = 80, modules: int = 4, extra: str = "") -> Path:
@@ -51,8 +58,10 @@ def test_classes_are_equally_frequent(sets: tuple[Dataset, Dataset]) -> None:
         assert counts["yes"] == counts["no"] == len(dataset.examples) / 2
 
 
-def test_splits_share_no_function_and_no_text(sets: tuple[Dataset, Dataset]) -> None:
-    own = {text: name for name, text in original(Path(sets[0].source)).items()}
+def test_splits_share_no_function_and_no_text(
+    sets: tuple[Dataset, Dataset], functions: dict[str, Function]
+) -> None:
+    own = {function.description: name for name, function in functions.items()}
     train, dev = (
         {example.id for example in dataset.examples}
         | {own[example.texts[0]] for example in dataset.examples}
@@ -63,24 +72,22 @@ def test_splits_share_no_function_and_no_text(sets: tuple[Dataset, Dataset]) -> 
     assert len(set(texts)) == len(texts)
 
 
-def test_labels_are_true(sets: tuple[Dataset, Dataset]) -> None:
-    own = original(Path(sets[0].source))
+def test_labels_are_true(sets: tuple[Dataset, Dataset], functions: dict[str, Function]) -> None:
     for dataset in sets:
         for example in dataset.examples:
-            assert (own[example.id] == example.texts[0]) == (example.label == "yes")
+            own = functions[example.id].description
+            assert (own == example.texts[0]) == (example.label == "yes")
             assert example.texts[1].startswith(f"{example.id}(")
 
 
 def test_half_of_the_wrong_descriptions_come_from_the_module(
-    sets: tuple[Dataset, Dataset],
+    sets: tuple[Dataset, Dataset], functions: dict[str, Function]
 ) -> None:
-    functions, _ = docstrings._usable_functions(Path(sets[0].source))
-    module = {function.name: function.module for function in functions}
-    describes = {function.description: function.module for function in functions}
+    describes = {function.description: function.module for function in functions.values()}
     for dataset in sets:
         wrong = [example for example in dataset.examples if example.label == "no"]
-        same = sum(module[e.id] == describes[e.texts[0]] for e in wrong)
-        assert 0.4 <= same / len(wrong) <= 0.5
+        same = sum(functions[e.id].module == describes[e.texts[0]] for e in wrong)
+        assert 0.45 <= same / len(wrong) <= 0.5
 
 
 def test_descriptions_do_not_spell_the_name_as_code(sets: tuple[Dataset, Dataset]) -> None:
@@ -107,16 +114,16 @@ def test_set_is_the_same_in_another_process(sets: tuple[Dataset, Dataset]) -> No
 def test_scanned_modules_are_not_imported() -> None:
     code = (
         "import sys; from gptbert.datasets.docstrings import read_docstrings\n"
+        "import sysconfig; sysconfig.get_paths()  # it reads its own configuration\n"
         "before = set(sys.modules); train, _ = read_docstrings()\n"
         "print(any(e.id.startswith('turtle.') for e in train.examples))\n"
-        "print(*sorted({'turtle', 'tkinter', 'antigravity', 'imaplib'} & set(sys.modules)))\n"
-        "print(*sorted({m for m in set(sys.modules) - before if not m.startswith('encodings')}))"
+        "print(*sorted(set(sys.modules) - before))"
     )
     root = Path(docstrings.__file__).parents[2]
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
-    assert found.stdout == "True\n\n\n"
+    assert found.stdout == "True\n\n"
 
 
 def test_name_tells_the_version(sets: tuple[Dataset, Dataset]) -> None:
@@ -164,7 +171,7 @@ def test_no_description_stays_with_its_function(tmp_path: Path, limit: int, modu
 
 
 def test_folder_without_functions_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="found 0 described functions in .*name another folder"):
+    with pytest.raises(UserError, match=r"found 0 described functions in .*name another folder"):
         read_docstrings(folder=tmp_path)
 
 

@@ -120,6 +120,18 @@ def test_most_confident_mistakes_come_first(run_folder: Path) -> None:
     assert shown[:8] == ["35", "30", "25", "20", "15", "10", "5", "0"]
 
 
+def test_classes_are_in_the_models_order(run_folder: Path) -> None:
+    told = {"zebra": 0.5, "ape": 0.3, "never seen": 0.2}
+    rows = [
+        {"texts": [""], "label": label, "prediction": "zebra", "probabilities": told}
+        for label in ("ape", "zebra", "lynx")
+    ]
+    html = page_of(run_folder, predictions=rows).text
+    chart = html[html.index("Confusion matrix") :]
+    assert "never seen" not in chart
+    assert chart.index("zebra") < chart.index("ape") < chart.index("lynx")
+
+
 def test_long_texts_are_folded_not_cut(run_folder: Path) -> None:
     row = {"id": "0", "texts": ["long " * 200], "label": "a", "prediction": "b"}
     page = page_of(run_folder, predictions=[row])

@@ -10,6 +10,7 @@ import pytest
 
 from gptbert.errors import UserError
 from gptbert.reports.run_folder import read_run, read_series
+from tests.reports.conftest import results
 
 
 def test_run_is_read(run_folder: Path) -> None:
@@ -44,6 +45,10 @@ def test_missing_file_is_named(run_folder: Path, name: str) -> None:
         read_run(run_folder)
 
 
+def with_prediction(row: object) -> str:
+    return json.dumps(results() | {"predictions": [row]})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -53,6 +58,9 @@ def test_missing_file_is_named(run_folder: Path, name: str) -> None:
         ("{}", "`task` is missing, expected a name"),
         ('{"task": 3}', "`task` is 3, expected a name"),
         ('{"task": "a", "split": "dev", "metrics": {"f1": "x"}, "examples": 2}', "'x' for f1"),
+        (with_prediction("text"), "`predictions` has 'text', expected texts with a label"),
+        (with_prediction({"texts": ["a"], "label": "yes", "prediction": 1}), "both names"),
+        (with_prediction({"texts": ["a"], "label": 1, "prediction": float("nan")}), "both names"),
     ],
 )
 def test_broken_results_are_refused(run_folder: Path, content: str, message: str) -> None:

@@ -12,7 +12,9 @@ from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.weights.huggingface_names import parameter_shapes, to_huggingface
 from gptbert.weights.safetensors_files import write_safetensors
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] hello world , ! ? how are you fine thank ##s a b c".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "hello", "world", ",", "!", "?", "how", "are", "you", "fine", "thank", "##s"]
+WORDS += ["a", "b", "c"]
 CONFIG = BertConfig(
     layers=2,
     width=12,

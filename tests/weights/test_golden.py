@@ -39,9 +39,7 @@ def batch_of(arrays):
 
 def expected(arrays, config):
     gradients = reference.gradients_by_path(config, under(arrays, "gradients/"))
-    return reference.Results(
-        arrays["logits"], arrays["hidden"], float(arrays["loss"]), gradients
-    )
+    return reference.Results(arrays["logits"], arrays["hidden"], float(arrays["loss"]), gradients)
 
 
 @pytest.mark.parametrize("layout", reference.LAYOUTS)
@@ -60,7 +58,7 @@ def test_the_other_form_of_gelu_would_be_noticed(golden):
     batch = batch_of(arrays)
     ours = reference.compute(config, weights.parameters, batch, "packed", gradients=False)
     reference_values = dataclasses.replace(expected(arrays, config), gradients={})
-    with pytest.raises(AssertionError, match="logits|hidden"):
+    with pytest.raises(AssertionError, match=r"logits|hidden"):
         reference.assert_same(ours, reference_values)
 
 
@@ -69,6 +67,9 @@ def test_every_tensor_is_accounted_for(golden):
     weights = read_bert(folder)
     assert sorted(weights.loaded) == sorted(under(arrays, "weights/"))
     assert weights.ignored == weights.missing == []
-    assert weights.config.activation == {"gelu": "gelu", "gelu_new": "gelu_tanh"}[
-        json.loads(str(arrays["config"]))["hidden_act"]
-    ]
+    assert (
+        weights.config.activation
+        == {"gelu": "gelu", "gelu_new": "gelu_tanh"}[
+            json.loads(str(arrays["config"]))["hidden_act"]
+        ]
+    )

@@ -235,9 +235,7 @@ def test_real_weights(minilm_dir):
     weights = read_bert(minilm_dir)
     assert weights.config == PRESETS["minilm-l6-h384"]
     assert sum(value.size for value in weights.parameters.values()) == 22_713_216
-    assert weights.ignored == [
-        "embeddings.position_ids (the numbers 0, 1, 2, ... of old files)"
-    ]
+    assert weights.ignored == ["embeddings.position_ids (the numbers 0, 1, 2, ... of old files)"]
     assert weights.missing == ["classifier/kernel", "classifier/bias"]
 
 

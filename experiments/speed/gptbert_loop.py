@@ -1,0 +1,84 @@
+"""gptbert's contestant of the speed experiment: the trainer's own steps, on orders from a driver.
+
+Same protocol as `reference_loops.py`: a line `steps N` on stdin is answered with one JSON line.
+A step is everything from the plan's batch to an updated state whose loss was read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+
+from gptbert import runtime
+
+runtime.prepare()  # before JAX: the allocator, as the console script does
+
+import numpy as np  # noqa: E402
+
+from gptbert.commands.config_flag import load_config  # noqa: E402
+from gptbert.models.dropout import step_key  # noqa: E402
+from gptbert.pipeline.batch import real_tokens  # noqa: E402
+from gptbert.runs.assemble import assemble  # noqa: E402
+from gptbert.runs.finetune import plan_run, start_state  # noqa: E402
+from gptbert.runs.folder import versions  # noqa: E402
+from gptbert.training.optimizer import bert_schedule  # noqa: E402
+from gptbert.training.trainer import CompiledSteps  # noqa: E402
+
+
+def main() -> None:
+    """Sets a run up, then takes steps on orders."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--init_from", required=True)
+    parser.add_argument("--started_at", type=float, default=time.time())
+    flags = parser.parse_args()
+    out = os.dup(1)
+    os.dup2(2, 1)
+    fields = [("data_dir", flags.data_dir), ("init_from", flags.init_from)]
+    config = load_config(f"configs/glue.py:{flags.task}", fields, example="")
+    assembly = assemble(config)
+    plan = plan_run(assembly, [config.seed])[0]
+    state = start_state(assembly)
+    ready = time.time()
+    steps = CompiledSteps(assembly.training, state, plan)
+    steps.wait()
+    compiled = time.time()
+    rate = bert_schedule(config.learning_rate, int(0.1 * plan.steps), plan.steps)
+    _say(out, {
+        "ready": True,
+        "framework": "gptbert",
+        "setup_seconds": ready - flags.started_at,
+        "compile_seconds": compiled - ready,
+        "shapes": [str(shape) for shape in plan.shapes],
+        "versions": versions(),
+    })  # fmt: skip
+    done = 0
+    for order in sys.stdin:
+        if order.split()[:1] != ["steps"]:
+            return
+        seconds, tokens, padded = [], 0, 0
+        for _ in range(int(order.split()[1])):
+            began = time.perf_counter()
+            batch = plan.batch(done % plan.steps)
+            state, scalars = steps(state, batch, rate(done % plan.steps), step_key(0, done))
+            if not np.isfinite(float(scalars["loss"])):
+                raise SystemExit("the loss is not finite")
+            seconds.append(round(time.perf_counter() - began, 6))
+            tokens += real_tokens(batch)
+            padded += batch.packed.tokens.size
+            done += 1
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        _say(out, {"seconds": seconds, "tokens": tokens, "padded_tokens": padded, "max_rss_kib": rss})
+
+
+def _say(out: int, line: dict) -> None:
+    os.write(out, (json.dumps(line) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
