@@ -11,7 +11,7 @@ Environment variables (all optional; what the user has set is never overridden):
 | variable | meaning |
 | --- | --- |
 | `GPTBERT_ALLOCATOR` | `0`: do not tune glibc's allocator |
-| `GPTBERT_COMPILATION_CACHE` | folder of the compilation cache, `0` for none; default `~/.cache/gptbert/xla` |
+| `GPTBERT_COMPILATION_CACHE` | its folder, `0` for none; default `~/.cache/gptbert/xla` |
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def tune_allocator() -> bool:
         (_M_TRIM_THRESHOLD, 2**31 - 1),  # do not give the top of the heap back
         (_M_TOP_PAD, 64 << 20),  # grow in steps of 64 MiB
     )
-    return all([mallopt(key, value) for key, value in settings])
+    done = [bool(mallopt(key, value)) for key, value in settings]
+    return all(done)
 
 
 def _set_compilation_cache() -> None:

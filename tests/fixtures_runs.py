@@ -24,10 +24,7 @@ from gptbert.weights.huggingface_config import config_settings
 from gptbert.weights.huggingface_names import PREFIX, all_places
 from gptbert.weights.safetensors_files import write_safetensors
 
-WORDS = (
-    "a the no not every some man woman dog cat child bird sleeps runs eats sings reads plays "
-    "good bad fine poor great dull film book song story very and or in house garden"
-).split()
+WORDS = ["a", "the", "no", "not", "every", "some", "man", "woman", "dog", "cat", "child", "bird", "sleeps", "runs", "eats", "sings", "reads", "plays", "good", "bad", "fine", "poor", "great", "dull", "film", "book", "song", "story", "very", "and", "or", "in", "house", "garden"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"!,.?"]
 VOCABULARY += [*WORDS, *LETTERS[1:], *(f"##{letter}" for letter in LETTERS)]
@@ -74,10 +71,7 @@ def _mnli_row(index: int, rng: np.random.Generator, labels: Sequence[str]) -> st
 def make_mnli_folder(folder: Path) -> Path:
     """MNLI and AX in the official form, a few rows each; AX in both forms."""
     rng = np.random.default_rng(1)
-    columns = (
-        "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
-        "sentence1_parse sentence2_parse sentence1 sentence2"
-    ).split()
+    columns = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse", "sentence2_parse", "sentence1", "sentence2"]
     gold = {"train": 1, "dev_matched": 5, "dev_mismatched": 5}
     for split, rows in (
         ("train", 48), ("dev_matched", 17), ("dev_mismatched", 12),

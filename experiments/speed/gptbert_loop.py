@@ -73,7 +73,9 @@ def main() -> None:
             padded += batch.packed.tokens.size
             done += 1
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        _say(out, {"seconds": seconds, "tokens": tokens, "padded_tokens": padded, "max_rss_kib": rss})
+        _say(
+            out, {"seconds": seconds, "tokens": tokens, "padded_tokens": padded, "max_rss_kib": rss}
+        )
 
 
 def _say(out: int, line: dict) -> None:

@@ -1,4 +1,4 @@
-"""`--config=FILE.py:ARGUMENT --config.field=value`: configs from files, fields from the command line.
+"""`--config=FILE.py:ARGUMENT --config.field=value`: configs from files, fields from flags.
 
 The form is that of ml_collections' config flags. Every field can be set; one that does not exist
 is answered with the nearest name, one of the wrong type with what was expected.

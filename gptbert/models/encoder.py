@@ -1,14 +1,16 @@
 """BERT (arXiv 1810.04805): a post-LN Transformer encoder over packed rows, and its pooler.
 
-    x   = LN(word + position + token type), then dropout
-    x   = LN(x + dropout(attention(x)))                    } L times
-    x   = LN(x + dropout(W2 gelu(W1 x)))                   }
-    pooled = tanh(W x_[CLS])
+x   = LN(word + position + token type), then dropout
+x   = LN(x + dropout(attention(x)))                    } L times
+x   = LN(x + dropout(W2 gelu(W1 x)))                   }
+pooled = tanh(W x_[CLS])
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,9 @@ class Embeddings(nnx.Module):
     """The sum of word, position and token-type vectors, normalised."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs) -> None:
-        table = functools.partial(Table, width=config.width, stddev=config.initial_stddev, rngs=rngs)
+        table = functools.partial(
+            Table, width=config.width, stddev=config.initial_stddev, rngs=rngs
+        )
         self.word = table(config.vocabulary)
         self.position = table(config.positions)
         self.token_type = table(config.token_types)
@@ -83,7 +87,7 @@ class Bert(nnx.Module):
     def __init__(self, config: BertConfig, compute: Compute, rngs: nnx.Rngs) -> None:
         self.embeddings = Embeddings(config, rngs)
         layers = [Layer(config, compute, rngs) for _ in range(config.layers)]
-        self.layers = _stack(layers) if compute.scan_layers else nnx.List(layers)
+        self.layers: Any = _stack(layers) if compute.scan_layers else nnx.List(layers)
         self.config, self.compute = config, compute
 
     def __call__(
@@ -99,14 +103,16 @@ class Bert(nnx.Module):
             x = self._run(layer, place)(x, visible, noise, number)
         return x
 
-    def _run(self, layer: Layer, place: Place):  # noqa: ANN202 (a function of arrays)
+    def _run(self, layer: Layer, place: Place) -> Callable[..., jax.Array]:
+        """The layer as a function, its activations recomputed in the backward pass if asked for."""
         run = functools.partial(layer, place=place)
         if not self.compute.remat:
             return run
         graph, state = nnx.split(layer)
 
-        def pure(state, *inputs):  # noqa: ANN001, ANN202
-            return nnx.merge(graph, state)(*inputs, place=place)
+        def pure(state: Any, *inputs: Any) -> jax.Array:
+            again: Any = nnx.merge(graph, state)
+            return again(*inputs, place=place)
 
         return functools.partial(jax.checkpoint(pure), state)
 
@@ -115,7 +121,7 @@ class Bert(nnx.Module):
     ) -> jax.Array:
         graph, stacked = nnx.split(self.layers)
 
-        def body(x, layer):  # noqa: ANN001, ANN202
+        def body(x: jax.Array, layer: tuple[Any, jax.Array]) -> tuple[jax.Array, None]:
             state, number = layer
             return nnx.merge(graph, state)(x, visible, noise, number, place), None
 

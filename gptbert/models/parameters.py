@@ -39,7 +39,7 @@ def describe(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[nnx.GraphDef, Par
 
 def merge(graph: nnx.GraphDef, parameters: Mapping[str, Any]) -> Any:
     """The module again, from its graph and flat parameters; works inside a traced function."""
-    flat = {
+    flat: dict[Any, Any] = {
         tuple(int(part) if part.isdigit() else part for part in path.split("/")): nnx.Param(value)
         for path, value in parameters.items()
     }

@@ -48,7 +48,9 @@ class BertConfig:
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "inner", "vocabulary", "positions"):
             if getattr(self, name) < 1:
-                raise UserError(f"model shape: {name} is {getattr(self, name)}, expected at least 1")
+                raise UserError(
+                    f"model shape: {name} is {getattr(self, name)}, expected at least 1"
+                )
         if self.width % self.heads:
             raise UserError(
                 f"model shape: {self.heads} heads do not divide the width {self.width}; "
@@ -61,7 +63,9 @@ class BertConfig:
             )
         for name in ("dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
-                raise UserError(f"model shape: {name} is {getattr(self, name)}, expected 0 <= x < 1")
+                raise UserError(
+                    f"model shape: {name} is {getattr(self, name)}, expected 0 <= x < 1"
+                )
 
     @property
     def head_width(self) -> int:
@@ -118,6 +122,7 @@ def preset(name: str) -> BertConfig:
     """Returns the shape called `name`; raises UserError with the nearest known name."""
     if name not in PRESETS:
         raise UserError(
-            f"model {name!r} is unknown{nearest(name, PRESETS)}; expected one of {', '.join(PRESETS)}"
+            f"model {name!r} is unknown{nearest(name, PRESETS)}; "
+            f"expected one of {', '.join(PRESETS)}"
         )
     return PRESETS[name]

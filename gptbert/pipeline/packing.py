@@ -69,9 +69,7 @@ def assemble(
       shape: At least as many rows, positions and slots as needed.
       numbers: Segment numbers of the batch's examples; 1, 2, … B by default.
     """
-    tokens, positions, segments, token_types = np.zeros(
-        (4, shape.rows, shape.positions), np.int32
-    )
+    tokens, positions, segments, token_types = np.zeros((4, shape.rows, shape.positions), np.int32)
     starts = np.zeros((shape.rows, shape.slots), np.int32)
     labels = np.zeros((shape.rows, shape.slots), features.labels.dtype)
     weights = np.zeros((shape.rows, shape.slots), np.float32)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -181,12 +181,8 @@ class ScoringPlan:
     features: Features
     shape: Shape
 
-    def batches(self) -> list[tuple[np.ndarray, Batch]]:
+    def iterate(self) -> Iterator[tuple[np.ndarray, Batch]]:
         """Pairs of (examples int64 [B], batch); segment k+1 is the k-th of its examples."""
-        return list(self.iterate())
-
-    def iterate(self):  # noqa: ANN201 (an iterator of the pairs above)
-        """As `batches`, one at a time."""
         waiting = np.argsort(self.features.lengths, kind="stable")[::-1]
         while len(waiting):
             lengths = self.features.lengths[waiting].tolist()

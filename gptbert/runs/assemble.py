@@ -98,7 +98,9 @@ def read_task(config: ConfigDict) -> Task:
         )
     if config.task == "docstrings":
         return read_docstring_task()
-    raise UserError(f"task {config.task!r} is unknown; expected 'glue/TASK', 'text' or 'docstrings'")
+    raise UserError(
+        f"task {config.task!r} is unknown; expected 'glue/TASK', 'text' or 'docstrings'"
+    )
 
 
 def check_numbers(config: ConfigDict) -> None:
@@ -113,7 +115,9 @@ def check_numbers(config: ConfigDict) -> None:
         if not 0 < config[name] < float("inf"):
             raise UserError(f"--config.{name} is {config[name]}, expected a positive number")
     if not 0 <= config.warmup_proportion <= 1:
-        raise UserError(f"--config.warmup_proportion is {config.warmup_proportion}, expected 0 to 1")
+        raise UserError(
+            f"--config.warmup_proportion is {config.warmup_proportion}, expected 0 to 1"
+        )
     if config.select not in ("last", "best"):
         raise UserError(f"--config.select is {config.select!r}, expected 'last' or 'best'")
     if not config.init_from and not config.model:
@@ -143,8 +147,8 @@ def assemble(config: ConfigDict) -> Assembly:
     check_vocabulary(tokenizer, model, config.tokenizer or config.init_from)
     if config.max_length > model.positions:
         raise UserError(
-            f"--config.max_length={config.max_length} is longer than the {model.positions} positions "
-            "that the model knows"
+            f"--config.max_length={config.max_length} is longer than the {model.positions} "
+            "positions that the model knows"
         )
     notes = [*task.train.notes]
     for dataset in (*task.evaluation.values(), *task.test.values()):
@@ -188,8 +192,8 @@ def _classifier(
 def _shape(config: ConfigDict, weights: Weights | None) -> BertConfig:
     if weights is not None and config.model and preset(config.model) != weights.config:
         raise UserError(
-            f"--config.model={config.model} is not the shape of the weights in {config.init_from}; "
-            "leave it out: the shape is read from the weights"
+            f"--config.model={config.model} is not the shape of the weights in "
+            f"{config.init_from}; leave it out: the shape is read from the weights"
         )
     shape = weights.config if weights else preset(config.model)
     rates = {

@@ -232,10 +232,12 @@ def _check_labels(classifier: Classifier, dataset: Dataset) -> None:
         )
     if dataset.classes:
         _check_names(classifier, set(dataset.classes), dataset.name, every=True)
-    if missing := sum(example.label is None for example in dataset.examples):
-        if missing != len(dataset.examples):
-            raise UserError(f"{missing} of {len(dataset.examples)} rows of {dataset.source} have "
-                            "no label; expected a label in every row or in none")  # fmt: skip
+    missing, rows = sum(each.label is None for each in dataset.examples), len(dataset.examples)
+    if 0 < missing < rows:
+        raise UserError(
+            f"{missing} of {rows} rows of {dataset.source} have no label; expected a label in "
+            "every row or in none"
+        )
 
 
 def _check_names(classifier: Classifier, labels: set[str], where: str, *, every: bool) -> None:

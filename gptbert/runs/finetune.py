@@ -126,9 +126,7 @@ def run(
 
     # Loop.
     def evaluate(state: TrainState) -> dict[str, float]:
-        return scorer.metrics(
-            state.parameters, split, task.metrics, regression=task.is_regression
-        )
+        return scorer.metrics(state.parameters, split, task.metrics, regression=task.is_regression)
 
     def save(state: TrainState, progress: Progress, keep_also: set[int]) -> None:
         checkpoints.save(
@@ -150,9 +148,7 @@ def run(
     )
     with (
         stop_on_sigterm() as stop,
-        RunLog(
-            folder.path, start_step=int(state.step), total_steps=plan.steps, quiet=quiet
-        ) as log,
+        RunLog(folder.path, start_step=int(state.step), total_steps=plan.steps, quiet=quiet) as log,
     ):
         state = train(
             training, plan, state, schedule,
@@ -269,7 +265,10 @@ def _score_all(
     for name, dataset in task.test.items():
         outputs = scorer.outputs(parameters, name)
         task_name = "ax" if name == "ax" else task.name.removeprefix("glue/")
-        values = [record["prediction"] for record in prediction_records(dataset, outputs, assembly.classes)]
+        values = [
+            record["prediction"]
+            for record in prediction_records(dataset, outputs, assembly.classes)
+        ]
         split = "test" if name == "ax" else name
         path = write_submission(task_name, split, values, dataset.examples, folder.predictions)
         files[name] = str(path.relative_to(folder.path))
@@ -302,7 +301,9 @@ def prediction_records(
             "texts": list(example.texts),
             "label": example.label,
             "prediction": classes[int(row.argmax())],
-            "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)},
+            "probabilities": {
+                name: round(float(p), 6) for name, p in zip(classes, row, strict=True)
+            },
         }
         for example, row in zip(dataset.examples, probabilities(outputs), strict=True)
     ]
@@ -314,5 +315,3 @@ def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-
-

@@ -31,8 +31,20 @@ from gptbert.errors import UserError
 # Fields that may differ when a run is continued: where things lie and how they are computed, not
 # what is computed. Data, tokenizer and weights are compared by their fingerprints instead.
 _FREE_FIELDS = frozenset(
-    "data_dir init_from tokenizer train_file eval_file checkpoint_every keep log_every "
-    "accumulate scan_layers remat mesh".split()
+    [
+        "data_dir",
+        "init_from",
+        "tokenizer",
+        "train_file",
+        "eval_file",
+        "checkpoint_every",
+        "keep",
+        "log_every",
+        "accumulate",
+        "scan_layers",
+        "remat",
+        "mesh",
+    ]
 )
 
 
@@ -91,7 +103,8 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(
-                    f"another process is working in {self.path}; wait for it or choose another --workdir"
+                    f"another process is working in {self.path}; wait for it "
+                    "or choose another --workdir"
                 ) from None
             yield
 
@@ -108,7 +121,8 @@ class RunFolder:
             if name not in _FREE_FIELDS
             and before["config"].get(name) != json.loads(json.dumps(config.get(name)))
         ] + [
-            f"the {name} changed (SHA-256 {str(old)[:12]} then, {fingerprints.get(name, '')[:12]} now)"
+            f"the {name} changed (SHA-256 {str(old)[:12]} then, "
+            f"{fingerprints.get(name, '')[:12]} now)"
             for name, old in before["fingerprints"].items()
             if fingerprints.get(name) != old
         ]
@@ -143,7 +157,11 @@ def git_commit() -> str | None:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(here), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout.strip()
 
     try:

@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from gptbert.datasets.glue_tasks import GLUE_TASKS
 from gptbert.errors import RunFailed, UserError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.docstrings import read_docstrings
@@ -29,7 +30,7 @@ def read_own_files(
     """Reads the user's file(s); raises UserError for bad input."""
     if not train_file:
         raise UserError("no data: expected --config.train_file=FILE (TSV, CSV or JSONL)")
-    columns = {"text_columns": tuple(text_columns), "label_column": label_column}
+    columns: dict[str, Any] = {"text_columns": tuple(text_columns), "label_column": label_column}
     train = read_text_file(Path(train_file), **columns)
     if eval_file:
         held_out = read_text_file(
@@ -38,7 +39,9 @@ def read_own_files(
         name = "dev"
     else:
         if not 0 < eval_share < 1:
-            raise UserError(f"--config.eval_share is {eval_share}, expected a share between 0 and 1")
+            raise UserError(
+                f"--config.eval_share is {eval_share}, expected a share between 0 and 1"
+            )
         train, held_out = split_by_hash(train, eval_share, 0)
         name = "held_out"
     _check(train, held_out)

@@ -79,7 +79,9 @@ def make_optimizer(
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         adam(0.9, 0.999, epsilon),
-        optax.add_decayed_weights(weight_decay, mask=lambda p: {path: is_decayed(path) for path in p}),
+        optax.add_decayed_weights(
+            weight_decay, mask=lambda p: {path: is_decayed(path) for path in p}
+        ),
         scale_by_given_rate(),
     )
 

@@ -8,10 +8,10 @@ Sizes that do not divide have a written rule:
 
 | what | rule |
 | --- | --- |
-| vocabulary over `tensor` | the table gets rows of zeros up to a multiple; they are stripped when saved |
-| rows of a batch over `data` x `fsdp` | rounded up with empty rows (weight 0) when shapes are planned |
+| vocabulary over `tensor` | the table gets rows of zeros up to a multiple, stripped when saved |
+| rows of a batch over `data` x `fsdp` | rounded up with empty rows when shapes are planned |
 | width over `fsdp` | that parameter stays whole on its devices (replicated) |
-| heads or inner width over `tensor` | refused by name: the layout would not do what was asked for |
+| heads or inner width over `tensor` | refused by name: it would not do what was asked for |
 """
 
 from __future__ import annotations

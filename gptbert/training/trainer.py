@@ -48,9 +48,7 @@ class Progress:
 
     def best(self, metric: str) -> dict[str, Any] | None:
         """The evaluation with the highest `metric`; the earliest among equals."""
-        return max(
-            self.evaluations, key=lambda e: (e["metrics"][metric], -e["step"]), default=None
-        )
+        return max(self.evaluations, key=lambda e: (e["metrics"][metric], -e["step"]), default=None)
 
 
 class Saver(Protocol):
@@ -123,9 +121,7 @@ def abstract_batch(plan: TrainingPlan, shape: Shape) -> Batch:
     leading = (plan.pieces,) if plan.pieces > 1 else ()
 
     def arrays(part: Any, width: int) -> Any:
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((*leading, rows, width), x.dtype), part
-        )
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, rows, width), x.dtype), part)
 
     return Batch(arrays(probe.packed, shape.positions), arrays(probe.targets, shape.slots))
 
@@ -170,14 +166,12 @@ def train(
       RunFailed: The loss is not a number any more.
       Interrupted: Asked to stop; the state was saved.
     """
-    step = int(state.step)
-    finite_until = step
+    step = save_step = int(state.step)
     pending: list[tuple[int, dict[str, jax.Array], int]] = []
     clock = _Clock(progress)
 
     def flush() -> None:
         """Waits for the steps under way, checks their losses, records them."""
-        nonlocal finite_until
         if not pending:
             return
         losses = [float(scalars["loss"]) for _, scalars, _ in pending]
@@ -187,7 +181,6 @@ def train(
                     f"the loss became {loss} at step {number}; the last good checkpoint is that of "
                     f"step {save_step}. A smaller --config.learning_rate usually helps"
                 )
-            finite_until = number
         number, scalars, _ = pending[-1]
         seconds = clock.lap()
         tokens = sum(count for _, _, count in pending)
@@ -211,7 +204,6 @@ def train(
         clock.go_on()
         save_step = step
 
-    save_step = step
     while step < plan.steps:
         batch = plan.batch(step)
         state, scalars = steps(state, batch, schedule(step), step_key(seed, step))

@@ -42,8 +42,8 @@ def read_weights(source: str) -> Weights:
     path = Path(source)
     if not path.is_dir():
         raise UserError(
-            f"no folder {source!r}: expected a Hugging Face folder (config.json, model.safetensors, "
-            "vocab.txt) or the --workdir of a run (--config.init_from=DIR)"
+            f"no folder {source!r}: expected a Hugging Face folder (config.json, "
+            "model.safetensors, vocab.txt) or the --workdir of a run (--config.init_from=DIR)"
         )
     if is_run_folder(path):
         description, parameters, step = read_run(path)

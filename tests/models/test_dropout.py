@@ -55,7 +55,9 @@ def test_the_mask_follows_example_and_position():
     moved = noise(segments=jnp.full((R, T), 9), positions=jnp.broadcast_to(jnp.arange(T), (R, T)))
     mask = kept(moved)
     assert (mask == mask[:1]).all()
-    one = noise(segments=jnp.asarray([[9] * T] * R), positions=jnp.asarray([list(range(T))[::-1]] * R))
+    one = noise(
+        segments=jnp.asarray([[9] * T] * R), positions=jnp.asarray([list(range(T))[::-1]] * R)
+    )
     assert (kept(one)[:, ::-1] == mask).all()
 
 
