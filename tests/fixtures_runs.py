@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from gptbert import cli
+from gptbert.datasets.glue_tasks import GLUE_TASKS
 from gptbert.models.presets import BertConfig
 from gptbert.runs.finetune import finetune
 from gptbert.runs.recipe import finetuning
@@ -24,7 +28,11 @@ from gptbert.weights.huggingface_config import config_settings
 from gptbert.weights.huggingface_names import PREFIX, all_places
 from gptbert.weights.safetensors_files import write_safetensors
 
-WORDS = ["a", "the", "no", "not", "every", "some", "man", "woman", "dog", "cat", "child", "bird", "sleeps", "runs", "eats", "sings", "reads", "plays", "good", "bad", "fine", "poor", "great", "dull", "film", "book", "song", "story", "very", "and", "or", "in", "house", "garden"]
+WORDS = (
+    "a", "the", "no", "not", "every", "some", "man", "woman", "dog", "cat", "child", "bird",
+    "sleeps", "runs", "eats", "sings", "reads", "plays", "good", "bad", "fine", "poor", "great",
+    "dull", "film", "book", "song", "story", "very", "and", "or", "in", "house", "garden",
+)  # fmt: skip
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"!,.?"]
 VOCABULARY += [*WORDS, *LETTERS[1:], *(f"##{letter}" for letter in LETTERS)]
@@ -71,7 +79,7 @@ def _mnli_row(index: int, rng: np.random.Generator, labels: Sequence[str]) -> st
 def make_mnli_folder(folder: Path) -> Path:
     """MNLI and AX in the official form, a few rows each; AX in both forms."""
     rng = np.random.default_rng(1)
-    columns = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse", "sentence2_parse", "sentence1", "sentence2"]
+    columns = GLUE_TASKS["mnli"].splits["test_matched"].columns
     gold = {"train": 1, "dev_matched": 5, "dev_mismatched": 5}
     for split, rows in (
         ("train", 48), ("dev_matched", 17), ("dev_mismatched", 12),
@@ -122,12 +130,20 @@ class Called(NamedTuple):
     err: str
 
 
-def call(*arguments: object) -> Called:
+def call(*arguments: object, stdin: bytes = b"") -> Called:
     """Runs `gptbert ARGUMENTS` in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main([str(argument) for argument in arguments])
-    return Called(code, out.getvalue(), err.getvalue())
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2)]
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
+    try:
+        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+            code = cli.main([str(argument) for argument in arguments])
+    finally:
+        sys.stdin = before
+    told = []
+    for stream in streams:
+        stream.flush()
+        told.append(stream.buffer.getvalue().decode("utf-8"))
+    return Called(code, *told)
 
 
 def refused(*arguments: object) -> str:
@@ -137,6 +153,32 @@ def refused(*arguments: object) -> str:
     assert called.out == "" and called.err.startswith("gptbert: "), called
     assert called.err.count("\n") == 1, called.err
     return called.err
+
+
+@contextlib.contextmanager
+def quick_compilation() -> Iterator[None]:
+    """XLA without its costly passes: for programs that run a few times."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+def quick_run(config: ConfigDict, bert: Path, workdir: Path) -> Path:
+    """Fine-tunes the heads alone: a backward pass through all layers takes long to compile."""
+    config.init_from, config.frozen = str(bert), ("^bert/",)
+    config.batch_size, config.learning_rate = 16, 1e-2
+    with quick_compilation():
+        finetune(config.lock(), workdir, quiet=True)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def quickly() -> Iterator[None]:
+    """For tests that compile much and compute little."""
+    with quick_compilation():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -154,12 +196,9 @@ def mnli_data(tmp_path_factory) -> Path:
 def mnli_run(tmp_path_factory, bert_dir, mnli_data) -> Path:
     """A finished run on pairs with three classes; two checkpoints are kept."""
     config = finetuning("glue/mnli")
-    config.data_dir, config.init_from = str(mnli_data), str(bert_dir)
-    config.batch_size, config.num_epochs, config.max_length = 16, 2.0, 24
-    config.eval_every, config.keep, config.learning_rate = 3, 4, 1e-3
-    workdir = tmp_path_factory.mktemp("runs") / "mnli"
-    finetune(config.lock(), workdir, quiet=True)
-    return workdir
+    config.data_dir, config.max_length, config.num_epochs = str(mnli_data), 24, 2.0
+    config.eval_every, config.keep = 3, 4
+    return quick_run(config, bert_dir, tmp_path_factory.mktemp("runs") / "mnli")
 
 
 @pytest.fixture(scope="session")
@@ -167,10 +206,6 @@ def reviews_run(tmp_path_factory, bert_dir) -> Path:
     """A finished run on single texts of a user's own file."""
     config = finetuning("text")
     config.train_file = str(make_reviews(tmp_path_factory.mktemp("own") / "reviews.csv"))
-    config.eval_file = ""
-    config.text_columns, config.label_column, config.eval_share = ("review",), "verdict", 0.3
-    config.init_from, config.batch_size, config.num_epochs = str(bert_dir), 16, 1.0
-    config.max_length = 32
-    workdir = tmp_path_factory.mktemp("runs") / "reviews"
-    finetune(config.lock(), workdir, quiet=True)
-    return workdir
+    config.eval_file, config.eval_share, config.max_length = "", 0.3, 32
+    config.text_columns, config.label_column = ("review",), "verdict"
+    return quick_run(config, bert_dir, tmp_path_factory.mktemp("runs") / "reviews")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from gptbert.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from gptbert.runs.using import Source
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,6 +80,15 @@ def model_folder(flags: argparse.Namespace) -> Path:
         read_description(flags.workdir)
         return flags.workdir
     return flags.init_from
+
+
+def tell_unfinished(source: Source) -> None:
+    """Says on standard error that the weights are those of a run that has not ended yet."""
+    if source.step is not None and not source.results:
+        print(
+            f"gptbert: {source.folder} is not finished; the weights of step {source.step} are used",
+            file=sys.stderr,
+        )
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from gptbert.commands.arguments import (
     add_model_flags,
     model_folder,
     names,
+    tell_unfinished,
 )
 from gptbert.errors import UserError
 from gptbert.reports.figures import confusion_chart
@@ -53,14 +54,13 @@ def main(arguments: list[str]) -> int:
         compute_dtype=flags.compute_dtype,
         classes=flags.classes,
     )
+    tell_unfinished(classifier.source)
     if flags.file is not None:
         material = runs.read_labelled_file(
             classifier, flags.file, flags.text_columns, flags.label_column
         )
     else:
-        material = runs.read_task_split(
-            classifier.source, flags.task, flags.data_dir, flags.split
-        )
+        material = runs.read_task_split(classifier.source, flags.task, flags.data_dir, flags.split)
     output = flags.output or runs.default_output(classifier.source, material, flags.step)
     record = runs.evaluate(classifier, material, output)
     print(_summary(record))

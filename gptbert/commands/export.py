@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gptbert.commands.arguments import Parser, add_model_flags, model_folder
+from gptbert.commands.arguments import Parser, add_model_flags, model_folder, tell_unfinished
 from gptbert.errors import UserError
 
 HELP = "write weights as a Hugging Face folder"
@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
     from gptbert.runs.export import export, metrics_at
 
     source = export(folder, flags.output, flags.step)
+    tell_unfinished(source)
     which = "" if source.step is None else f", step {source.step}"
     head = "no classifier"
     if source.outputs:

@@ -16,6 +16,7 @@ from gptbert.commands.arguments import (
     add_model_flags,
     model_folder,
     names,
+    tell_unfinished,
 )
 from gptbert.errors import UserError
 
@@ -36,7 +37,7 @@ examples:
   gptbert predict --workdir=runs/sst2 "a fine film" "a dull one"
   gptbert predict --workdir=runs/mrpc --pair "He left." "He went away."
   gptbert predict --workdir=runs/sst2 --input=new.csv --text_columns=review --output=labels.tsv
-  cut -f2 reviews.tsv | gptbert predict --workdir=runs/sst2 | head
+  gptbert predict --workdir=runs/sst2 --format=tsv < lines.txt | head
 """
 
 
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
             compute_dtype=flags.compute_dtype,
             classes=flags.classes,
         )
+        tell_unfinished(classifier.source)
         stream, count = _texts(flags, classifier.source)
         classifier.check_texts(count)
         total, truncated = predict(classifier, stream, file, flags.format)

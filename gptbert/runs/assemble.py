@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -30,6 +33,8 @@ from gptbert.training.sharding import Layout, check_model, make_layout, pad_voca
 from gptbert.training.step import Training
 from gptbert.weights.sources import Weights, read_weights
 
+_LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
+
 
 @dataclasses.dataclass(frozen=True)
 class Assembly:
@@ -38,7 +43,7 @@ class Assembly:
     Attributes:
       config: Resolved.
       task: The data, with its metrics.
-      classes: In the order of the model's outputs (that of the weights, if they have these).
+      classes: In the order of the model's outputs, which is that of the data.
       model: The shape.
       compute: How it is computed.
       tokenizer: Of the texts.
@@ -66,6 +71,11 @@ class Assembly:
     @property
     def layout(self) -> Layout:
         return self.training.layout
+
+    @property
+    def leans(self) -> bool:
+        """Whether only the used rows of the vocabulary are trained (`training.vocabulary`)."""
+        return self.config.lean_vocabulary and self.layout.mesh.size == 1
 
     @property
     def costs(self) -> Any:
@@ -114,6 +124,16 @@ def check_numbers(config: ConfigDict) -> None:
     for name in ("num_epochs", "learning_rate"):
         if not 0 < config[name] < float("inf"):
             raise UserError(f"--config.{name} is {config[name]}, expected a positive number")
+    for name in ("weight_decay", "clip_norm"):
+        if not 0 <= config[name] < float("inf"):
+            raise UserError(f"--config.{name} is {config[name]}, expected 0 or a positive number")
+    if config.seed > _LARGEST_SEED:
+        raise UserError(f"--config.seed is {config.seed}, expected at most {_LARGEST_SEED}")
+    if config.batch_size % config.accumulate:
+        raise UserError(
+            f"--config.accumulate={config.accumulate} does not divide "
+            f"--config.batch_size={config.batch_size}"
+        )
     if not 0 <= config.warmup_proportion <= 1:
         raise UserError(
             f"--config.warmup_proportion is {config.warmup_proportion}, expected 0 to 1"
@@ -132,12 +152,8 @@ def check_numbers(config: ConfigDict) -> None:
 def assemble(config: ConfigDict) -> Assembly:
     """Reads what `config` names and puts it together; raises UserError for bad input."""
     check_numbers(config)
-    layout = make_layout(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    if config.batch_size % config.accumulate:
-        raise UserError(
-            f"--config.accumulate={config.accumulate} does not divide "
-            f"--config.batch_size={config.batch_size}"
-        )
+    mesh = config.mesh
+    layout = make_layout(mesh.data, mesh.fsdp, mesh.tensor, usable_devices())
     task = read_task(config)
     assert task.train is not None
     weights = read_weights(config.init_from) if config.init_from else None
@@ -150,7 +166,7 @@ def assemble(config: ConfigDict) -> Assembly:
             f"--config.max_length={config.max_length} is longer than the {model.positions} "
             "positions that the model knows"
         )
-    notes = [*task.train.notes]
+    notes = [*(weights.notes if weights else ()), *task.train.notes]
     for dataset in (*task.evaluation.values(), *task.test.values()):
         notes += dataset.notes
     classes, start = _adopt_head(task, weights, config.pooling, notes)
@@ -158,7 +174,8 @@ def assemble(config: ConfigDict) -> Assembly:
     build = functools.partial(
         _classifier, model, compute, max(1, len(classes)), pooling=config.pooling
     )
-    graph, _ = describe(build)
+    graph, parameters = describe(build)
+    check_frozen(config.frozen, parameters)
     optimizer = make_optimizer(
         config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm
     )
@@ -174,6 +191,12 @@ def assemble(config: ConfigDict) -> Assembly:
         )
         for split, dataset in datasets.items()
     }
+    longest = int(features["train"].lengths.max())
+    if 0 < config.row_length < longest:
+        raise UserError(
+            f"--config.row_length={config.row_length} is shorter than the longest example "
+            f"({longest} tokens)"
+        )
     fingerprints = {f"data of {split}": dataset.fingerprint for split, dataset in datasets.items()}
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
@@ -181,6 +204,39 @@ def assemble(config: ConfigDict) -> Assembly:
         config, task, classes, model, compute, tokenizer, features, training, build, start, notes,
         fingerprints,
     )  # fmt: skip
+
+
+def usable_devices() -> list[Any]:
+    """JAX's devices; raises UserError if the platform asked for cannot be used."""
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where a plugin is missing
+        reason = (str(error).splitlines() or ["it is not installed"])[0].split(" (set JAX_")[0]
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX_PLATFORMS={asked!r} cannot be used: {reason}; expected the name of a platform "
+            "that is there, such as cpu, or nothing for the best one"
+        ) from None
+
+
+def check_frozen(patterns: Sequence[str], parameters: Parameters) -> None:
+    """Refuses patterns that are no regular expressions, match nothing, or leave nothing to train."""
+    left = set(parameters)
+    for pattern in patterns:
+        try:
+            matched = {path for path in parameters if re.search(pattern, path)}
+        except (re.error, TypeError) as error:
+            raise UserError(
+                f"--config.frozen: {pattern!r} is not a regular expression ({error})"
+            ) from None
+        if not matched:
+            raise UserError(
+                f"--config.frozen: {pattern!r} matches no parameter; expected a pattern of paths "
+                f"such as {', '.join(sorted(parameters)[:3])}"
+            )
+        left -= matched
+    if not left:
+        raise UserError("--config.frozen matches every parameter; expected some left to train")
 
 
 def _classifier(
@@ -236,10 +292,17 @@ def _adopt_head(
     head = {k: v for k, v in weights.parameters.items() if k.startswith("classifier/")}
     same_kind = head and weights.pooling == pooling
     if same_kind and weights.classes and set(weights.classes) == set(task.classes):
-        return weights.classes, start | head
+        # In the order of the data: F1 is that of the second class there.
+        order = [weights.classes.index(name) for name in task.classes]
+        return task.classes, start | {path: value[..., order] for path, value in head.items()}
     if same_kind and weights.regression and task.is_regression:
         return (), start | head
-    if head:
+    if head and weights.pooling != pooling:
+        notes.append(
+            f"the weights have a classifier that reads the {weights.pooling} vector; a new one for "
+            f"--config.pooling={pooling} replaces it"
+        )
+    elif head:
         had = ", ".join(weights.classes) or "one score"
         wants = ", ".join(task.classes) or "one score"
         notes.append(

@@ -15,6 +15,7 @@ from gptbert.runs.finetune import plan_run
 from gptbert.training.state import abstract
 from gptbert.training.step import jit_update
 from gptbert.training.trainer import abstract_batch
+from gptbert.training.vocabulary import take_rows, used_ids
 
 # Sustained matrix-product FLOP/s assumed for the time estimate, by the device's name: measured
 # 150e9 on two cores of a 2023 server CPU; 40% of the published bfloat16 peak elsewhere.
@@ -78,6 +79,9 @@ def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
     shape = plan.shapes[-1]
     parameters = jax.eval_shape(lambda: assembly.initial_parameters(0))
     state = jax.eval_shape(assembly.training.initial_state, parameters)
+    if assembly.leans:
+        used = used_ids(assembly.features["train"])
+        state = jax.eval_shape(lambda state: take_rows(state, used), state)
     step = jit_update(assembly.training, state, plan.pieces)
     scalar = jax.ShapeDtypeStruct((), np.float32)
     key = jax.ShapeDtypeStruct((2,), np.uint32)
@@ -131,6 +135,8 @@ def _row_texts(assembly: Assembly, batch: Batch, row: int) -> list[str]:
     for slot in np.flatnonzero(batch.targets.weights[row]):
         segment = batch.packed.segments[row, batch.targets.starts[row, slot]]
         ids = batch.packed.tokens[row, batch.packed.segments[row] == segment]
+        if assembly.leans:
+            ids = used_ids(assembly.features["train"])[ids]
         label = batch.targets.labels[row, slot]
         name = assembly.classes[int(label)] if assembly.classes else f"{float(label):g}"
         texts.append(f"{assembly.tokenizer.decode(ids.tolist())} -> {name}")

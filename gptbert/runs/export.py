@@ -11,17 +11,10 @@ from gptbert.weights.export import ModelCard, check_output, export_huggingface
 from gptbert.weights.pretrained import check_vocabulary
 
 # What of the config a reader of the model card asks for.
-_TOLD = [
-    "learning_rate",
-    "batch_size",
-    "num_epochs",
-    "max_length",
-    "warmup_proportion",
-    "optimizer",
-    "weight_decay",
-    "pooling",
-    "seed",
-]
+_TOLD = (
+    "learning_rate", "batch_size", "num_epochs", "max_length", "warmup_proportion", "optimizer",
+    "weight_decay", "seed",
+)  # fmt: skip
 
 
 def export(folder: Path, output: Path, step: int | None = None) -> Source:

@@ -8,27 +8,30 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.submission import write_submission
-from gptbert.errors import UserError
 from gptbert.metrics.glue import is_constant, majority_baseline
 from gptbert.pipeline.plan import TrainingPlan, run_shapes, total_steps
 from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.folder import RunFolder, git_commit, versions, write_json
+from gptbert.runs.output import json_line, make_folder, whole_file
 from gptbert.runs.scoring import Scorer
-from gptbert.runtime import stop_on_sigterm
+from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.tasks.classification import predictions, probabilities
 from gptbert.training.optimizer import bert_schedule
 from gptbert.training.run_log import RunLog
 from gptbert.training.state import TrainState, abstract, computed_form, saved_form
 from gptbert.training.trainer import Cadence, CompiledSteps, Progress, train
+from gptbert.training.vocabulary import WORD_TABLE, UsedVocabulary, renumbered, used_ids
 from gptbert.weights.checkpoints import Checkpoints
 from gptbert.weights.run_folder import write_description
 
@@ -47,28 +50,28 @@ def finetune(
       score_before: Score the dev set before training too, for a before-and-after table.
 
     Raises:
-      UserError: Bad input; nothing was written but what a run folder holds.
+      UserError: Bad input; a new run folder is made only after everything was read.
       RunFailed: The loss became NaN.
       Interrupted: SIGTERM; the state was saved.
     """
-    folder = RunFolder(workdir)
-    with folder.lock():
+    with stop_on_sigterm() as stop:
         assembly = assemble(config)
-        folder.claim(json.loads(config.to_json_best_effort()), assembly.fingerprints)
-        if folder.results.exists():
+        folder = RunFolder(workdir)
+        with folder.lock():
+            folder.claim(json.loads(config.to_json_best_effort()), assembly.fingerprints)
+            if not folder.results.exists():
+                return run(assembly, folder, stop, quiet=quiet, score_before=score_before)
+            if not quiet:
+                print(f"{workdir} is already finished", file=sys.stderr)
             return folder.read("results.json")
-        return run(assembly, folder, quiet=quiet, score_before=score_before)
 
 
 def plan_run(assembly: Assembly, seeds: list[int]) -> list[TrainingPlan]:
     """Plans of runs that share their shapes, one a seed."""
     config, features = assembly.config, assembly.features["train"]
+    if assembly.leans:
+        features = renumbered(features, used_ids(features))
     steps = total_steps(len(features), config.batch_size, config.num_epochs)
-    if config.row_length and config.row_length < int(features.lengths.max()):
-        raise UserError(
-            f"--config.row_length={config.row_length} is shorter than the longest example "
-            f"({int(features.lengths.max())} tokens)"
-        )
     shapes = run_shapes(
         features,
         batch_size=config.batch_size,
@@ -87,6 +90,7 @@ def plan_run(assembly: Assembly, seeds: list[int]) -> list[TrainingPlan]:
 def run(
     assembly: Assembly,
     folder: RunFolder,
+    stop: StopRequest,
     *,
     quiet: bool,
     score_before: bool = False,
@@ -98,12 +102,18 @@ def run(
     config, training, task = assembly.config, assembly.training, assembly.task
     began = time.perf_counter()
     split = next(iter(task.evaluation))
+    for note in [] if quiet else assembly.notes:
+        print(f"note: {note}", file=sys.stderr)
 
     # Plan and state.
     plan = plan or plan_run(assembly, [config.seed])[0]
-    state = start_state(assembly)
-    steps = steps or CompiledSteps(training, state, plan)
-    scorer = scorer or scorer_of(assembly, state.parameters)
+    schedule = bert_schedule(
+        config.learning_rate, int(plan.steps * config.warmup_proportion), plan.steps
+    )
+    whole = start_state(assembly)
+    lean = lean_vocabulary(assembly, whole, schedule)
+    steps = steps or CompiledSteps(training, lean.compact(whole) if lean else whole, plan)
+    scorer = scorer or scorer_of(assembly, whole.parameters)
     write_description(
         folder.path, assembly.model, assembly.classes, config.pooling, assembly.tokenizer, task.name
     )
@@ -113,45 +123,43 @@ def run(
     checkpoints = Checkpoints(folder.checkpoints, keep=config.keep)
     progress = Progress()
     vocabulary, scan_layers = assembly.model.vocabulary, assembly.compute.scan_layers
-    on_disk = jax.eval_shape(lambda state: saved_form(state, vocabulary), abstract(state))
+    on_disk = jax.eval_shape(lambda state: saved_form(state, vocabulary), abstract(whole))
     checkpoints.clean()
     restored = checkpoints.restore(on_disk)
     if restored is not None:
         for bad, files in restored.rejected.items():
             print(f"checkpoint {bad} is damaged ({', '.join(files)}); not used", file=sys.stderr)
-        state = computed_form(restored.state, assembly.layout, scan_layers=scan_layers)
+        whole = computed_form(restored.state, assembly.layout, scan_layers=scan_layers)
         progress = Progress(**restored.info)
         if not quiet:
             print(f"continuing after step {restored.step} of {plan.steps}", file=sys.stderr)
 
-    # Loop.
+    # Loop. The state that is trained may be lean; scored and saved is always the whole one.
     def evaluate(state: TrainState) -> dict[str, float]:
-        return scorer.metrics(state.parameters, split, task.metrics, regression=task.is_regression)
+        parameters = (lean.expand(state) if lean else state).parameters
+        return scorer.metrics(parameters, split, task.metrics, regression=task.is_regression)
 
     def save(state: TrainState, progress: Progress, keep_also: set[int]) -> None:
         checkpoints.save(
             int(state.step),
-            saved_form(state, vocabulary),
+            saved_form(lean.expand(state) if lean else state, vocabulary),
             dataclasses.asdict(progress),
             keep_also=keep_also,
         )
 
+    state = lean.compact(whole) if lean else whole
     before = evaluate(state) if score_before and restored is None else None
-    schedule = bert_schedule(
-        config.learning_rate, int(plan.steps * config.warmup_proportion), plan.steps
-    )
     cadence = Cadence(
         _evaluation_steps(config, plan),
         config.checkpoint_every,
         config.log_every,
         config.early_stopping,
     )
-    with (
-        stop_on_sigterm() as stop,
-        RunLog(folder.path, start_step=int(state.step), total_steps=plan.steps, quiet=quiet) as log,
-    ):
+    with RunLog(
+        folder.path, start_step=int(state.step), total_steps=plan.steps, quiet=quiet
+    ) as log:
         state = train(
-            training, plan, state, schedule,
+            plan, state, schedule,
             seed=config.seed, cadence=cadence, evaluate=evaluate, metric=task.metrics[0],
             save=save, log=log, progress=progress, steps=steps, stop=stop,
         )  # fmt: skip
@@ -160,12 +168,11 @@ def run(
     last, best = int(state.step), progress.best(task.metrics[0])
     assert best is not None
     chosen = best if config.select == "best" or config.early_stopping else progress.evaluations[-1]
-    parameters = state.parameters
+    parameters = (lean.expand(state) if lean else state).parameters
     if chosen["step"] != last:
         found = checkpoints.restore(on_disk, chosen["step"])
         assert found is not None
-        state = computed_form(found.state, assembly.layout, scan_layers=scan_layers)
-        parameters = state.parameters
+        parameters = computed_form(found.state, assembly.layout, scan_layers=scan_layers).parameters
     record = _results(assembly, plan, progress, chosen, best)
     if before is not None:
         record["before"] = before
@@ -181,6 +188,18 @@ def start_state(assembly: Assembly) -> TrainState:
     shapes = jax.eval_shape(assembly.training.initial_state, parameters)
     place = assembly.layout.tree(shapes)
     return jax.jit(assembly.training.initial_state, out_shardings=place)(parameters)
+
+
+def lean_vocabulary(
+    assembly: Assembly, whole: TrainState, schedule: Callable[[int], float]
+) -> UsedVocabulary | None:
+    """What trains only the rows that the data uses; None where it would not pay."""
+    if not assembly.leans:
+        return None
+    trained = assembly.training.is_trained(WORD_TABLE)
+    decay = assembly.config.weight_decay if trained else 0.0
+    used = used_ids(assembly.features["train"])
+    return UsedVocabulary(used, jnp.copy(whole.parameters[WORD_TABLE]), decay, schedule)
 
 
 def scorer_of(assembly: Assembly, parameters: Any) -> Scorer:
@@ -310,8 +329,6 @@ def prediction_records(
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    make_folder(path.parent)
+    with whole_file(path) as file:
+        file.writelines(map(json_line, records))

@@ -39,6 +39,7 @@ _FREE_FIELDS = frozenset(
         "eval_file",
         "checkpoint_every",
         "keep",
+        "lean_vocabulary",
         "log_every",
         "accumulate",
         "scan_layers",
@@ -115,6 +116,11 @@ class RunFolder:
             self.write("config.json", record)
             return
         before = self.read("config.json")
+        if before.keys() != record.keys():
+            raise UserError(
+                f"--workdir={self.path} holds a config.json of something else (weights?); expected "
+                "an empty or new folder, or that of a run"
+            )
         changed = [
             f"config.{name} was {before['config'].get(name)!r} and is now {config.get(name)!r}"
             for name in sorted(before["config"].keys() | config.keys())
@@ -122,7 +128,7 @@ class RunFolder:
             and before["config"].get(name) != json.loads(json.dumps(config.get(name)))
         ] + [
             f"the {name} changed (SHA-256 {str(old)[:12]} then, "
-            f"{fingerprints.get(name, '')[:12]} now)"
+            f"{fingerprints.get(name, 'none')[:12]} now)"
             for name, old in before["fingerprints"].items()
             if fingerprints.get(name) != old
         ]
@@ -134,11 +140,20 @@ class RunFolder:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON beside `path` first and moves it there, so that it is never half-written."""
+    """Writes JSON beside `path` first and moves it there, so that it is never half-written.
+
+    Raises:
+      UserError: It cannot be written, or the disk is full.
+    """
     partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def versions() -> dict[str, str]:

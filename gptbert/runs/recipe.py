@@ -50,5 +50,6 @@ def finetuning(task: str) -> ConfigDict:
     config.row_length = 0  # tokens of a packed row; 0: chosen from the lengths
     config.scan_layers = placeholder(bool)  # by default on accelerators
     config.remat = False
+    config.lean_vocabulary = True  # rows of words that the data lacks: in closed form (one device)
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     return config

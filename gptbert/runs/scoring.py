@@ -50,7 +50,9 @@ class Scorer:
     def metrics(
         self, parameters: Any, split: str, names: tuple[str, ...], *, regression: bool
     ) -> dict[str, float]:
-        """Metrics of a labelled split, as fractions."""
+        """Metrics of a labelled split, as fractions; FloatingPointError if outputs are NaN."""
         outputs = self.outputs(parameters, split)
+        if not np.isfinite(outputs).all():
+            raise FloatingPointError(f"the outputs for {split} are not finite")
         labels = self._features[split].labels
         return glue_metrics(names, labels, predictions(outputs, regression=regression))

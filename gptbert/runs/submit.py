@@ -42,8 +42,8 @@ def submit(workdirs: Sequence[Path], output: Path, *, majority_wnli: bool = Fals
     Args:
       workdirs: Finished runs, one a task.
       output: The zip.
-      majority_wnli: Predict WNLI's majority class throughout, as the paper does (its table 1
-        leaves the task out), instead of taking a run of it.
+      majority_wnli: Predict WNLI's majority class throughout, as the paper did for its own
+        submission (appendix B.1), instead of taking a run of it.
 
     Raises:
       UserError: Names every run that is not finished, not of GLUE, or of a task that another one

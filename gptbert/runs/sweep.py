@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import jax
 from ml_collections import ConfigDict
 
 from gptbert.metrics.summary import summarise
-from gptbert.runs.assemble import Assembly, assemble
-from gptbert.runs.finetune import plan_run, run, scorer_of, start_state
+from gptbert.runs.assemble import Assembly, assemble, check_numbers
+from gptbert.runs.finetune import lean_vocabulary, plan_run, run, scorer_of, start_state
 from gptbert.runs.folder import RunFolder
+from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.training.trainer import CompiledSteps
 
 PAPER_RATES = (5e-5, 4e-5, 3e-5, 2e-5)  # section 4.1
@@ -40,44 +41,55 @@ def sweep(
     seeds: Sequence[int],
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Runs what is missing of a grid; returns (and writes) `sweep.json`."""
-    folder = RunFolder(workdir)
-    with folder.lock():
-        records = []
-        for batch_size in batch_sizes:
-            records += _runs_of(config, batch_size, learning_rates, seeds, folder, quiet)
-        summary = summarise_runs(records)
-        folder.write("sweep.json", summary)
+    """Runs what is missing of a grid; returns (and writes) `sweep.json`.
+
+    Raises:
+      As `finetune`; what cannot work for any run of the grid is refused before the first one.
+    """
+    cells = itertools.product(batch_sizes, learning_rates, seeds)
+    configs = {cell: _with(config, *cell) for cell in cells}
+    for each in configs.values():
+        check_numbers(each)
+    with stop_on_sigterm() as stop:
+        assembly = assemble(next(iter(configs.values())))
+        folder = RunFolder(workdir)
+        with folder.lock():
+            records = []
+            for batch_size in batch_sizes:
+                own = {cell: c for cell, c in configs.items() if cell[0] == batch_size}
+                records += _runs_of(assembly, own, folder, stop, quiet)
+            summary = summarise_runs(records)
+            folder.write("sweep.json", summary)
     return summary
 
 
 def _runs_of(
-    config: ConfigDict,
-    batch_size: int,
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
+    assembly: Assembly,
+    configs: Mapping[tuple[int, float, int], ConfigDict],
     folder: RunFolder,
+    stop: StopRequest,
     quiet: bool,
 ) -> list[dict[str, Any]]:
     """All runs of one batch size; they share everything but rate and seed."""
-    shared = ConfigDict(config)
-    shared.batch_size = batch_size
-    assembly = assemble(shared)
+    assembly = dataclasses.replace(assembly, config=next(iter(configs.values())))
+    seeds = dict.fromkeys(seed for _, _, seed in configs)
     plans = dict(zip(seeds, plan_run(assembly, list(seeds)), strict=True))
     steps: CompiledSteps | None = None
     scorer = None
     records = []
-    for rate, seed in itertools.product(learning_rates, seeds):
+    for (batch_size, rate, seed), config in configs.items():
         own = RunFolder(folder.path / f"bs{batch_size}_lr{rate:g}_seed{seed}")
-        each = _with(assembly, rate, seed)
+        each = dataclasses.replace(assembly, config=config)
         with own.lock():
             own.claim(json.loads(each.config.to_json_best_effort()), each.fingerprints)
             if not own.results.exists():
                 if steps is None:
-                    state = start_state(each)
+                    whole = start_state(each)
+                    lean = lean_vocabulary(each, whole, lambda step: 0.0)
+                    state = lean.compact(whole) if lean else whole
                     steps = CompiledSteps(assembly.training, state, plans[seed])
-                    scorer = scorer_of(each, state.parameters)
-                run(each, own, quiet=quiet, plan=plans[seed], steps=steps, scorer=scorer)
+                    scorer = scorer_of(each, whole.parameters)
+                run(each, own, stop, quiet=quiet, plan=plans[seed], steps=steps, scorer=scorer)
             result = own.read("results.json")
         records.append(_record(result, own.path.name, batch_size, rate, seed))
         if not quiet:
@@ -87,10 +99,10 @@ def _runs_of(
     return records
 
 
-def _with(assembly: Assembly, rate: float, seed: int) -> Assembly:
-    config = ConfigDict(assembly.config)
-    config.learning_rate, config.seed = rate, seed
-    return dataclasses.replace(assembly, config=config)
+def _with(config: ConfigDict, batch_size: int, rate: float, seed: int) -> ConfigDict:
+    config = ConfigDict(config)
+    config.batch_size, config.learning_rate, config.seed = batch_size, rate, seed
+    return config
 
 
 def _record(

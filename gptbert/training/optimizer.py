@@ -51,6 +51,20 @@ def scale_by_bert_adam(
     return optax.GradientTransformation(init, update)
 
 
+def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
+    """g * min(1, limit / |g|) with the norm over all parameters, as TensorFlow's.
+
+    Optax's own divides every gradient; a product with one scalar fuses into the passes after it.
+    """
+
+    def update(gradients: Any, state: Any, parameters: Any = None) -> Any:
+        del parameters
+        scale = jnp.minimum(1.0, limit / jnp.maximum(optax.tree.norm(gradients), 1e-30))
+        return jax.tree.map(lambda g: g * scale, gradients), state
+
+    return optax.GradientTransformation(lambda parameters: optax.EmptyState(), update)
+
+
 def scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
     """Multiplies updates by minus the `learning_rate` that is passed to `update`."""
 
@@ -77,7 +91,7 @@ def make_optimizer(
         )
     adam = scale_by_bert_adam if name == "bert_adam" else optax.scale_by_adam
     return optax.chain(
-        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        clip_by_global_norm(clip) if clip else optax.identity(),
         adam(0.9, 0.999, epsilon),
         optax.add_decayed_weights(
             weight_decay, mask=lambda p: {path: is_decayed(path) for path in p}

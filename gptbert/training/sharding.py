@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -154,13 +153,18 @@ def strip_vocabulary(tree: Any, vocabulary: int) -> Any:
     return _resize_vocabulary(tree, lambda rows: vocabulary)
 
 
+def is_vocabulary(keys: tuple[Any, ...]) -> bool:
+    """Whether a leaf of a state (by its key path) is a vocabulary table or a moment of one."""
+    return _last_name(keys).endswith("word/table")
+
+
 def _tensor(layout: Layout) -> int:
     return layout.mesh.shape["tensor"]
 
 
 def _resize_vocabulary(tree: Any, size: Any) -> Any:
     def resize(keys: tuple[Any, ...], leaf: Any) -> Any:
-        if not _last_name(keys).endswith("word/table") or size(leaf.shape[0]) == leaf.shape[0]:
+        if not is_vocabulary(keys) or size(leaf.shape[0]) == leaf.shape[0]:
             return leaf
         rows = size(leaf.shape[0])
         if isinstance(leaf, jax.ShapeDtypeStruct):
@@ -170,8 +174,3 @@ def _resize_vocabulary(tree: Any, size: Any) -> Any:
         return jnp.pad(leaf, ((0, rows - leaf.shape[0]), (0, 0)))
 
     return jax.tree_util.tree_map_with_path(resize, tree)
-
-
-def whole_parameters(parameters: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Parameters gathered to the host."""
-    return {path: np.asarray(jax.device_get(value)) for path, value in parameters.items()}

@@ -8,10 +8,11 @@ that it would have made.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -42,7 +43,6 @@ class Progress:
 
     evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
-    compile_seconds: float = 0.0
     tokens: int = 0
     padded_tokens: int = 0
 
@@ -127,7 +127,6 @@ def abstract_batch(plan: TrainingPlan, shape: Shape) -> Batch:
 
 
 def train(
-    training: Training,
     plan: TrainingPlan,
     state: TrainState,
     schedule: Callable[[int], float],
@@ -145,13 +144,12 @@ def train(
     """Trains from `state.step` to the end of the plan.
 
     Args:
-      training: The pure functions of this run.
       plan: Its batches.
       state: Donated: not usable afterwards.
       schedule: Learning rate by step.
       seed: Of dropout.
       cadence: When to log, evaluate, save.
-      evaluate: Scores the dev set.
+      evaluate: Scores the dev set; FloatingPointError where the outputs are no numbers any more.
       metric: Which of its metrics decides what is best (higher is better).
       save: Writes a checkpoint.
       log: Where scalars go.
@@ -166,75 +164,106 @@ def train(
       RunFailed: The loss is not a number any more.
       Interrupted: Asked to stop; the state was saved.
     """
-    step = save_step = int(state.step)
-    pending: list[tuple[int, dict[str, jax.Array], int]] = []
+    step = saved = int(state.step)
     clock = _Clock(progress)
+    under_way = _UnderWay(plan, schedule, log, clock)
 
-    def flush() -> None:
-        """Waits for the steps under way, checks their losses, records them."""
-        if not pending:
-            return
-        losses = [float(scalars["loss"]) for _, scalars, _ in pending]
-        for (number, _, _), loss in zip(pending, losses, strict=True):
-            if not math.isfinite(loss):
-                raise RunFailed(
-                    f"the loss became {loss} at step {number}; the last good checkpoint is that of "
-                    f"step {save_step}. A smaller --config.learning_rate usually helps"
-                )
-        number, scalars, _ = pending[-1]
-        seconds = clock.lap()
-        tokens = sum(count for _, _, count in pending)
-        record = {
-            "train/loss": sum(losses) / len(losses),
-            "train/gradient_norm": float(scalars["gradient_norm"]),
-            "learning_rate": schedule(number - 1),
-            "examples_per_second": len(pending) * plan.batch_size / seconds,
-            "tokens_per_second": tokens / seconds,
-        }
-        log.scalars(number, record)
-        log.progress(number, {"loss": record["train/loss"], "rate": record["learning_rate"]})
-        pending.clear()
-
-    def checkpoint() -> None:
-        nonlocal save_step
-        flush()
+    def checkpoint() -> int:
+        under_way.finish(saved)
         best = progress.best(metric)
-        clock.pause()
-        save(state, progress, {best["step"]} if best else set())
-        clock.go_on()
-        save_step = step
+        with clock.paused():
+            save(state, progress, {best["step"]} if best else set())
+        return step
 
     while step < plan.steps:
+        if _exhausted(progress, metric, cadence.patience):
+            log.say(f"stopped early: no better {metric} in {cadence.patience} evaluations")
+            break
+        if stop:
+            if saved != step:
+                checkpoint()
+            raise Interrupted(f"stopped on request after step {step}; the same command continues")
         batch = plan.batch(step)
         state, scalars = steps(state, batch, schedule(step), step_key(seed, step))
         step += 1
-        tokens = real_tokens(batch)
-        progress.tokens += tokens
-        progress.padded_tokens += batch.packed.tokens.size
-        pending.append((step, scalars, tokens))
+        under_way.add(step, scalars, batch)
         if step % cadence.log_every == 0:
-            flush()
+            under_way.finish(saved)
         if step in cadence.evaluate_at:
-            flush()
-            clock.pause()
-            metrics = evaluate(state)
+            under_way.finish(saved)
+            with clock.paused(), _failing_after(step, saved):
+                metrics = evaluate(state)
             epoch = step * plan.batch_size / len(plan.features)
             progress.evaluations.append({"step": step, "epoch": epoch, "metrics": metrics})
             log.scalars(step, {f"eval/{name}": value for name, value in metrics.items()})
             told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             log.say(f"step {step}, epoch {epoch:.2f}: dev {told}")
-            clock.go_on()
-            checkpoint()
-            if _exhausted(progress, metric, cadence.patience):
-                log.say(f"stopped early: no better {metric} in {cadence.patience} evaluations")
-                break
+            saved = checkpoint()
         elif cadence.checkpoint_every and step % cadence.checkpoint_every == 0:
-            checkpoint()
-        if stop:
-            if save_step != step:
-                checkpoint()
-            raise Interrupted(f"stopped on request after step {step}; the same command continues")
+            saved = checkpoint()
     return state
+
+
+class _UnderWay:
+    """Steps that were handed to the device and whose losses nobody has looked at yet."""
+
+    def __init__(
+        self, plan: TrainingPlan, schedule: Callable[[int], float], log: RunLog, clock: _Clock
+    ) -> None:
+        self._plan, self._schedule, self._log, self._clock = plan, schedule, log, clock
+        self._steps: list[tuple[int, dict[str, jax.Array], int]] = []
+
+    def add(self, step: int, scalars: dict[str, jax.Array], batch: Batch) -> None:
+        """Notes a step; counts its tokens."""
+        tokens = real_tokens(batch)
+        self._clock.progress.tokens += tokens
+        self._clock.progress.padded_tokens += batch.packed.tokens.size
+        self._steps.append((step, scalars, tokens))
+
+    def finish(self, saved: int) -> None:
+        """Waits for the steps, refuses losses that are no numbers, records the rest.
+
+        `saved` is the step of the last checkpoint, for the message.
+        """
+        if not self._steps:
+            return
+        losses, norms = [], []
+        for step, scalars, _ in self._steps:
+            losses.append(float(scalars["loss"]))
+            norms.append(float(scalars["gradient_norm"]))
+            # A gradient that is no number spoils the parameters while the loss still looks well.
+            for name, value in (("loss", losses[-1]), ("gradient", norms[-1])):
+                if not math.isfinite(value):
+                    raise _failed(f"the {name} became {value} at step {step}", saved)
+        last = self._steps[-1][0]
+        seconds = self._clock.lap()
+        record = {
+            "train/loss": sum(losses) / len(losses),
+            "train/gradient_norm": norms[-1],
+            "learning_rate": self._schedule(last - 1),
+            "examples_per_second": len(losses) * self._plan.batch_size / seconds,
+            "tokens_per_second": sum(tokens for _, _, tokens in self._steps) / seconds,
+        }
+        self._log.scalars(last, record)
+        self._log.progress(last, {"loss": record["train/loss"], "rate": record["learning_rate"]})
+        self._steps.clear()
+
+
+def _failed(what: str, saved: int) -> RunFailed:
+    good = f"that of step {saved}" if saved else "none: it was too early"
+    return RunFailed(
+        f"{what}; the last good checkpoint is {good}. "
+        "A smaller --config.learning_rate (in another --workdir) usually helps"
+    )
+
+
+@contextlib.contextmanager
+def _failing_after(step: int, saved: int) -> Iterator[None]:
+    """Adds to a FloatingPointError where the run was."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise _failed(f"{error} after step {step}", saved) from None
 
 
 def _exhausted(progress: Progress, metric: str, patience: int) -> bool:
@@ -246,21 +275,22 @@ def _exhausted(progress: Progress, metric: str, patience: int) -> bool:
 
 
 class _Clock:
-    """Counts training seconds into `progress`, evaluation and saving left out."""
+    """Counts training seconds into `progress`; evaluation and saving are left out."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._start = self._last = time.perf_counter()
+        self.progress = progress
+        self._last = time.perf_counter()
 
     def lap(self) -> float:
-        """Seconds since the last lap (or pause), added to the progress."""
+        """Seconds since the last lap or pause, added to the progress."""
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
-        self._progress.seconds += seconds
+        self.progress.seconds += seconds
         return max(seconds, 1e-9)
 
-    def pause(self) -> None:
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside does not count."""
         self.lap()
-
-    def go_on(self) -> None:
+        yield
         self._last = time.perf_counter()
