@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# Small programs are compiled over and over by tests and their workers: once is enough.
+_CACHE = Path(tempfile.gettempdir()) / f"gptbert-tests-{getpass.getuser()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gptbert.errors import UserError
 from gptbert.metrics.glue import confusion_matrix, is_constant
 from gptbert.reports.examples import examples_table, folded, number
@@ -145,17 +147,27 @@ def _metrics_table(results: Mapping[str, Any]) -> str:
 
 
 def _confusion(results: Mapping[str, Any]) -> str:
-    rows = [row for row in results.get("predictions") or [] if isinstance(row.get("label"), str)]
-    classes = _class_names(rows)
-    if not rows or len(classes) > MOST_CLASSES:
+    classes, matrix = _counts(results)
+    if not classes or len(classes) > MOST_CLASSES:
         return ""
-    labels = [classes.index(row["label"]) for row in rows]
-    predictions = [classes.index(row["prediction"]) for row in rows]
-    chart = confusion_chart(confusion_matrix(labels, predictions, len(classes)), classes)
-    count = len(rows)
+    chart = confusion_chart(matrix, classes)
+    count = int(matrix.sum())
     of = "all" if count == results["examples"] else f"{count:,} of {results['examples']:,}"
     note = f'<p class="note">Over {of} examples; a cell\'s shade is its share of the row.</p>'
     return _section("Which classes are confused", f'{note}<div class="scroll">{chart}</div>')
+
+
+def _counts(results: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
+    """Class names and counts [C,C]: of the whole split if recorded, else of the predictions."""
+    if recorded := results.get("confusion"):
+        return list(recorded["classes"]), np.asarray(recorded["matrix"], int)
+    rows = [row for row in results.get("predictions") or [] if isinstance(row.get("label"), str)]
+    classes = _class_names(rows)
+    labels, predictions = (
+        [classes.index(row[key]) for row in rows] for key in ("label", "prediction")
+    )
+    empty = np.zeros((0, 0), int)
+    return classes, confusion_matrix(labels, predictions, len(classes)) if rows else empty
 
 
 def _class_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

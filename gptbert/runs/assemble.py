@@ -220,7 +220,7 @@ def usable_devices() -> list[Any]:
 
 
 def check_frozen(patterns: Sequence[str], parameters: Parameters) -> None:
-    """Refuses patterns that are no regular expressions, match nothing, or leave nothing to train."""
+    """Refuses patterns that are no regular expressions, match nothing or leave nothing over."""
     left = set(parameters)
     for pattern in patterns:
         try:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.submission import write_submission
-from gptbert.metrics.glue import is_constant, majority_baseline
+from gptbert.metrics.glue import confusion_matrix, is_constant, majority_baseline
 from gptbert.pipeline.plan import TrainingPlan, run_shapes, total_steps
 from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.folder import RunFolder, git_commit, versions, write_json
@@ -272,6 +272,7 @@ def _score_all(
     """Scores every split with the final parameters; writes predictions; returns what to record."""
     task, regression = assembly.task, assembly.task.is_regression
     splits, shown, collapsed = {}, [], False
+    confusion: dict[str, Any] = {}
     for number, (name, dataset) in enumerate(task.evaluation.items()):
         outputs = scorer.outputs(parameters, name)
         splits[name] = scorer.metrics(parameters, name, task.metrics, regression=regression)
@@ -279,7 +280,13 @@ def _score_all(
         _write_lines(folder.predictions / f"{name}.jsonl", records)
         if number == 0:
             shown = records[:SHOWN]
-            collapsed = is_constant(predictions(outputs, regression=regression))
+            predicted = predictions(outputs, regression=regression)
+            collapsed = is_constant(predicted)
+            if not regression:
+                counts = confusion_matrix(
+                    assembly.features[name].labels, predicted, len(assembly.classes)
+                )
+                confusion = {"classes": list(assembly.classes), "matrix": counts.tolist()}
     files = {}
     for name, dataset in task.test.items():
         outputs = scorer.outputs(parameters, name)
@@ -295,6 +302,7 @@ def _score_all(
         "metrics": splits[next(iter(splits))],
         "splits": splits,
         "collapsed": collapsed,
+        **({"confusion": confusion} if confusion else {}),
         "predictions": shown,
         "prediction_files": files,
     }

@@ -116,7 +116,7 @@ class RunFolder:
             self.write("config.json", record)
             return
         before = self.read("config.json")
-        if before.keys() != record.keys():
+        if not isinstance(before, dict) or before.keys() != record.keys():
             raise UserError(
                 f"--workdir={self.path} holds a config.json of something else (weights?); expected "
                 "an empty or new folder, or that of a run"

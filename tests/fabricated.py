@@ -1,0 +1,99 @@
+"""GLUE folders of a few rows in the official form, and the commands that train on them.
+
+Together with the tiny BERT of `tests/fixtures_runs.py` a whole run takes a few seconds, most of
+which is compilation; the fixture `compiled_once` shares that between runs of the same shapes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from gptbert.datasets.glue_tasks import GLUE_TASKS, GlueTask
+from gptbert.weights.checkpoints import Checkpoints
+from tests.fixtures_runs import sentence
+
+ROWS = {"train": 60, "dev": 20, "test": 12}
+HINTS = ("bad", "good", "fine")  # the first word of a text tells the class
+
+
+def make_glue(folder: Path, *names: str, rows: dict[str, int] = ROWS) -> Path:
+    """Train, dev and test of GLUE tasks as their archives have them."""
+    for name in names:
+        task = GLUE_TASKS[name]
+        rng = np.random.default_rng(len(name))
+        (folder / task.folders[0]).mkdir(parents=True)
+        for split, count in rows.items():
+            path = folder / task.folders[0] / f"{split}.tsv"
+            path.write_text("".join(f"{line}\n" for line in _lines(task, split, count, rng)))
+    return folder
+
+
+def _lines(task: GlueTask, split: str, count: int, rng: np.random.Generator) -> Iterator[str]:
+    facts = task.splits[split]
+    if facts.has_header:
+        yield "\t".join(facts.columns)
+    for row in range(count):
+        number = int(rng.integers(max(2, len(task.classes))))
+        label = task.labels[number] if task.classes else f"{4 * number + rng.random():.3f}"
+        fields = {"index": str(row), "id": str(row), task.label: label}
+        fields |= {text: f"{HINTS[number]} {sentence(rng)}" for text in facts.texts or task.texts}
+        yield "\t".join(fields.get(column, "-") for column in facts.columns)
+
+
+def flags(data: Path, bert: Path, workdir: Path, task: str = "mrpc", **fields: object) -> list[str]:
+    """The arguments of `gptbert finetune` for 11 steps of 16 examples, unless `fields` differ."""
+    values = {"data_dir": data, "init_from": bert, "batch_size": 16, "max_length": 32}
+    values |= {"learning_rate": 1e-3, **fields}
+    named = [f"--config.{name}={value}" for name, value in values.items() if value is not None]
+    return ["finetune", f"--config=configs/glue.py:{task}", *named, f"--workdir={workdir}"]
+
+
+def results(workdir: Path) -> dict:
+    """results.json."""
+    return json.loads((workdir / "results.json").read_text())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def saved_bits(workdir: Path, step: int) -> dict[str, bytes]:
+    """Every array of a checkpoint, bit by bit."""
+    arrays = Checkpoints(workdir / "checkpoints").restore_arrays(step)
+    return {path: array.tobytes() for path, array in arrays.items()}
+
+
+@pytest.fixture(scope="session")
+def compiled_once(tmp_path_factory) -> Iterator[Path]:
+    """A compilation cache for this session, this process's and its children's."""
+    folder = tmp_path_factory.mktemp("compiled")
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    variable = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    _set(options)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    yield folder
+    _set(before)
+    del os.environ["JAX_COMPILATION_CACHE_DIR"]
+    if variable is not None:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = variable
+
+
+def _set(options: dict) -> None:
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # whether it is used was decided at the first compilation

@@ -1,0 +1,410 @@
+"""`gptbert finetune` on fabricated data: what a run folder holds, and what each field does."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import struct
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from gptbert.metrics.glue import accuracy, f1
+from gptbert.training.run_log import RunLog, read_metrics
+from gptbert.weights.checkpoints import Checkpoints
+from gptbert.weights.huggingface import read_bert
+from gptbert.weights.run_folder import read_run
+from tests.fabricated import ROWS, compiled_once, contents, flags, make_glue, results, saved_bits
+from tests.fixtures_runs import VOCABULARY, call, make_bert_folder, refused
+
+__all__ = ["compiled_once"]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+
+HEAD_ONLY = {"frozen": "^bert/", "learning_rate": 1e-2}  # compiles fast
+OTHERS = ("cola", "sst2", "qqp", "qnli", "rte", "wnli")
+CLASSES = ("not_equivalent", "equivalent")
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory) -> Path:
+    return make_glue(tmp_path_factory.mktemp("glue"), "mrpc", "stsb", *OTHERS)
+
+
+@pytest.fixture(scope="module")
+def mrpc(tmp_path_factory, glue, bert_dir) -> list[str]:
+    """The command of a finished run; its last argument names the folder."""
+    workdir = tmp_path_factory.mktemp("runs") / "mrpc"
+    fields = {"log_every": 1, "checkpoint_every": 3, "keep": 2}
+    command = flags(glue, bert_dir, workdir, **fields)
+    called = call(*command)
+    assert called.code == 0, called
+    assert "finished: glue/mrpc dev: f1 " in called.out and "(step 11)" in called.out
+    assert "note: newly initialised: classifier" in called.err
+    assert "step 4, epoch 1.07: dev f1 " in called.err
+    return command
+
+
+@pytest.fixture(scope="module")
+def run(mrpc) -> Path:
+    return folder_of(mrpc)
+
+
+def folder_of(command: list[str]) -> Path:
+    return Path(command[-1].removeprefix("--workdir="))
+
+
+def train(*arguments: object, **fields: object) -> dict:
+    """Runs a command that must succeed; returns results.json."""
+    command = flags(*arguments, **fields)
+    called = call(*command, "--quiet")
+    assert called.code == 0 and called.err == "", called
+    return results(folder_of(command))
+
+
+def parameters(workdir: Path, step: int | None = None) -> dict[str, np.ndarray]:
+    return read_run(workdir, step)[1]
+
+
+# --- The run folder ---
+
+
+def test_results(run: Path) -> None:
+    found = results(run)
+    assert (found["task"], found["split"], found["seed"]) == ("glue/mrpc", "dev", 0)
+    assert list(found["metrics"]) == list(found["majority_baseline"]) == ["f1", "accuracy"]
+    assert all(0 <= value <= 1 for value in found["metrics"].values())
+    assert found["examples"] == ROWS["dev"] and found["steps"] == 11
+    assert found["checkpoint"] == {"step": 11, "epoch": 11 * 16 / 60, "which": "last"}
+    assert [e["step"] for e in found["evaluations"]] == [4, 8, 11]
+    assert found["hyperparameters"]["learning_rate"] == 1e-3
+    assert found["hyperparameters"]["warmup_proportion"] == 0.1
+    assert found["wall_clock_seconds"] >= found["train_seconds"] > 0
+    assert math.isclose(found["examples_per_second"], 11 * 16 / found["train_seconds"], rel_tol=0.01)
+    assert found["tokens_per_second_with_padding"] >= found["tokens_per_second"] > 0
+    assert found["device_count"] == jax.device_count() and found["device_kind"] == "cpu"
+    assert {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"} <= set(found["versions"])
+    assert "git_commit" in found and len(found["git_commit"] or 40 * "0") >= 40
+    assert len(found["shapes"]) >= 1 and not found["collapsed"] in (None, "")
+
+
+def test_metrics_are_those_of_the_predictions(run: Path) -> None:
+    lines = (run / "predictions" / "dev.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert len(records) == ROWS["dev"]
+    labels = [CLASSES.index(record["label"]) for record in records]
+    predicted = [CLASSES.index(record["prediction"]) for record in records]
+    metrics = {"f1": f1(labels, predicted), "accuracy": accuracy(labels, predicted)}
+    assert results(run)["metrics"] == results(run)["splits"]["dev"] == metrics
+    most = max(labels.count(0), labels.count(1)) / len(labels)
+    assert results(run)["majority_baseline"]["accuracy"] == most
+    for record in records:
+        assert max(record["probabilities"], key=record["probabilities"].get) == record["prediction"]
+
+
+def test_metrics_by_step_and_tensorboard(run: Path) -> None:
+    records = read_metrics(run / "metrics.jsonl")
+    assert [r["step"] for r in records if "train/loss" in r] == list(range(1, 12))
+    assert [r["step"] for r in records if "eval/f1" in r] == [4, 8, 11]
+    assert records[0]["learning_rate"] == 0.0, "warm-up begins at 0"
+    scalars = {(r["step"], name): value for r in records for name, value in r.items()}
+    (events,) = (run / "tensorboard").iterdir()
+    seen = {
+        (event.step, value.tag): value.simple_value
+        for event in read_events(events)
+        for value in event.summary.value
+    }
+    assert {(11, "train/loss"), (11, "eval/f1"), (1, "learning_rate")} <= seen.keys()
+    for key, value in seen.items():
+        assert math.isclose(scalars[key], value, rel_tol=1e-5, abs_tol=1e-9), key
+
+
+def read_events(path: Path) -> list[Event]:
+    """TensorBoard's framing: length uint64, its checksum, the event, its checksum."""
+    data, at, events = path.read_bytes(), 0, []
+    while at < len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        events.append(Event.FromString(data[at + 12 : at + 12 + length]))
+        at += length + 16
+    return events
+
+
+def test_checkpoints_and_descriptions(run: Path) -> None:
+    saved = Checkpoints(run / "checkpoints")
+    best = results(run)["best"]["step"]
+    assert set(saved.steps()) == {9, 11, best}
+    assert [saved.verify(step) for step in saved.steps()] == [[]] * len(saved.steps())
+    config = json.loads((run / "config.json").read_text())
+    assert config["config"]["num_epochs"] == 3.0 and config["config"]["mesh"]["fsdp"] == 1
+    wanted = {"data of train", "data of dev", "data of test", "tokenizer", "weights"}
+    assert set(config["fingerprints"]) == wanted
+    assert "finetune" in json.loads((run / "run.json").read_text())["command"]
+    assert (run / "tokenizer" / "vocab.txt").is_file()
+    page = (run / "report.html").read_text()
+    assert "glue/mrpc" in page and f"{results(run)['metrics']['f1']:.3f}"[1:] in page
+
+
+def test_test_predictions_are_a_submission(run: Path) -> None:
+    assert results(run)["prediction_files"] == {"test": "predictions/MRPC.tsv"}
+    header, *rows = (run / "predictions" / "MRPC.tsv").read_text().splitlines()
+    assert header == "index\tprediction"
+    assert [row.split("\t")[0] for row in rows] == [str(k) for k in range(ROWS["test"])]
+    assert {row.split("\t")[1] for row in rows} <= {"0", "1"}
+
+
+def test_nothing_half_written_is_left(run: Path) -> None:
+    assert not [name for name in contents(run) if "partial" in name or "tmp" in name]
+
+
+# --- The same command again ---
+
+
+def test_again_says_that_it_is_finished(mrpc: list[str], run: Path) -> None:
+    before = contents(run)
+    written = (run / "results.json").stat().st_mtime_ns
+    called = call(*mrpc)
+    assert called.code == 0 and "already finished" in called.err
+    assert "finished: glue/mrpc dev: f1" in called.out
+    assert contents(run) == before and (run / "results.json").stat().st_mtime_ns == written
+
+
+def test_again_with_another_config_is_refused(mrpc: list[str], run: Path) -> None:
+    before = contents(run)
+    said = refused(*mrpc, "--config.learning_rate=2e-3", "--config.seed=1")
+    assert "config.learning_rate was 0.001 and is now 0.002" in said and "config.seed" in said
+    assert contents(run) == before
+
+
+def test_again_with_other_data_is_refused(mrpc, run, glue, bert_dir, tmp_path) -> None:
+    before = contents(run)
+    data = shutil.copytree(glue, tmp_path / "data")
+    with (data / "MRPC" / "train.tsv").open("a") as file:
+        file.write("1\t1\t2\tgood dog\tgood cat\n")
+    assert "the data of train changed" in refused(*mrpc, f"--config.data_dir={data}")
+    other = make_bert_folder(tmp_path / "bert", seed=1)
+    assert "the weights changed" in refused(*mrpc, f"--config.init_from={other}")
+    (tmp_path / "vocab.txt").write_text("\n".join([*VOCABULARY[:-1], "zebra"]) + "\n")
+    said = refused(*mrpc, f"--config.tokenizer={tmp_path / 'vocab.txt'}")
+    assert "the tokenizer changed" in said
+    assert contents(run) == before
+
+
+def test_again_with_free_fields_changed(mrpc, run, glue, tmp_path) -> None:
+    """Where things lie and how they are computed may change."""
+    data = shutil.copytree(glue, tmp_path / "moved")
+    free = ["--config.keep=5", "--config.log_every=7", "--config.accumulate=2"]
+    called = call(*mrpc, f"--config.data_dir={data}", *free)
+    assert called.code == 0 and "already finished" in called.err
+
+
+def test_a_folder_of_something_else_is_refused(mrpc, bert_dir, tmp_path) -> None:
+    weights = shutil.copytree(bert_dir, tmp_path / "weights")
+    said = refused(*mrpc[:-1], f"--workdir={weights}")
+    assert "config.json of something else" in said
+
+
+# --- Tasks ---
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_glue_tasks(task: str, glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    found = train(glue, bert_dir, tmp_path / "run", task, num_epochs=1, **HEAD_ONLY)
+    wanted = {"cola": ["matthews_correlation", "accuracy"], "qqp": ["f1", "accuracy"]}
+    assert list(found["metrics"]) == wanted.get(task, ["accuracy"])
+    (file,) = found["prediction_files"].values()
+    assert len((tmp_path / "run" / file).read_text().splitlines()) == ROWS["test"] + 1
+
+
+def test_mnli_scores_both_dev_sets_and_predicts_the_diagnostics(mnli_run: Path) -> None:
+    found = results(mnli_run)
+    assert found["split"] == "dev_matched"
+    assert list(found["splits"]) == ["dev_matched", "dev_mismatched"]
+    assert found["metrics"] == found["splits"]["dev_matched"]
+    assert (found["examples"]["dev_matched"], found["examples"]["dev_mismatched"]) == (17, 12)
+    files = {Path(file).name: mnli_run / file for file in found["prediction_files"].values()}
+    rows = {name: len(path.read_text().splitlines()) - 1 for name, path in files.items()}
+    assert rows == {"MNLI-m.tsv": 7, "MNLI-mm.tsv": 6, "AX.tsv": 9}
+    values = {line.split("\t")[1] for line in files["AX.tsv"].read_text().splitlines()[1:]}
+    assert values <= {"entailment", "neutral", "contradiction"}
+
+
+def test_regression(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    found = train(glue, bert_dir, tmp_path / "run", "stsb", num_epochs=8, **HEAD_ONLY)
+    assert list(found["metrics"]) == ["pearson", "spearman"]
+    assert found["majority_baseline"] == {"pearson": 0.0, "spearman": 0.0}
+    losses = [r["train/loss"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl")[:-1:2]]
+    assert losses[-1] < losses[0]
+    rows = (tmp_path / "run" / "predictions" / "STS-B.tsv").read_text().splitlines()[1:]
+    assert all(0 <= float(row.split("\t")[1]) <= 5 for row in rows)
+
+
+# --- Fields ---
+
+
+def test_best_on_dev(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    fields = {"eval_every": 2, "select": "best", "learning_rate": 0.3, "frozen": "^bert/"}
+    found = train(glue, bert_dir, tmp_path / "run", num_epochs=4, **fields)
+    assert [e["step"] for e in found["evaluations"]] == [2, 4, 6, 8, 10, 12, 14, 15]
+    best = max(found["evaluations"], key=lambda e: (e["metrics"]["f1"], -e["step"]))
+    assert best["step"] < 15, "the data of this test should make an early evaluation the best"
+    assert found["best"] == best and found["metrics"] == best["metrics"]
+    assert found["checkpoint"]["which"] == "best"
+    assert found["checkpoint"]["step"] == best["step"]
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == [best["step"], 15]
+    assert read_run(tmp_path / "run")[2] == best["step"]
+
+
+def test_early_stopping(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    """At a rate of nothing no evaluation is better than the first."""
+    fields = {"eval_every": 2, "early_stopping": 2, "learning_rate": 1e-30, "frozen": "^bert/"}
+    command = flags(glue, bert_dir, tmp_path / "run", **fields)
+    called = call(*command)
+    assert called.code == 0 and "stopped early: no better f1 in 2 evaluations" in called.err
+    found = results(tmp_path / "run")
+    assert found["steps"] == 6 and [e["step"] for e in found["evaluations"]] == [2, 4, 6]
+    assert found["checkpoint"]["step"] == 2 and found["checkpoint"]["which"] == "best"
+    # Killed before the results were written, it does not go on where it had stopped.
+    (tmp_path / "run" / "results.json").unlink()
+    assert call(*command).code == 0
+    again = results(tmp_path / "run")
+    assert again["steps"] == 6 and again["metrics"] == found["metrics"]
+
+
+def test_frozen_layers(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    frozen = "('embeddings', 'layers/0/')"
+    train(glue, bert_dir, tmp_path / "run", num_epochs=1, frozen=frozen)
+    start, end = read_bert(bert_dir).parameters, parameters(tmp_path / "run")
+    for path, value in start.items():
+        stays = "embeddings" in path or "layers/0/" in path
+        assert np.array_equal(end[path], value) == stays, path
+
+
+def test_mean_pooling(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    train(glue, bert_dir, tmp_path / "run", num_epochs=1, pooling="mean", **HEAD_ONLY)
+    assert not any(path.startswith("pooler/") for path in parameters(tmp_path / "run"))
+    assert read_run(tmp_path / "run")[0].pooling == "mean"
+
+
+def test_bias_correction_changes_the_result(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    ends = []
+    for optimizer in ("bert_adam", "adamw"):
+        fields = {"optimizer": optimizer, "num_epochs": 1, **HEAD_ONLY}
+        train(glue, bert_dir, tmp_path / optimizer, **fields)
+        ends.append(parameters(tmp_path / optimizer)["classifier/kernel"])
+    assert not np.allclose(*ends)
+
+
+def test_accumulated_equals_whole(run: Path, glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    found = train(glue, bert_dir, tmp_path / "run", accumulate=2)
+    assert found["steps"] == 11
+    whole, pieces = parameters(run), parameters(tmp_path / "run")
+    start = read_bert(bert_dir).parameters
+    for path in start:
+        moved = np.abs(whole[path] - start[path]).max()
+        assert np.abs(whole[path] - pieces[path]).max() <= 0.02 * moved + 1e-6, path
+
+
+def test_random_weights(glue: Path, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    fields = {"model": "bert-tiny", "tokenizer": tmp_path / "vocab.txt", "num_epochs": 1}
+    found = train(glue, "", tmp_path / "run", **fields, **HEAD_ONLY)
+    assert "starting from random weights" in found["notes"]
+    table = parameters(tmp_path / "run")["bert/embeddings/word/table"]
+    assert table.shape == (len(VOCABULARY), 128) and 0.01 < table.std() < 0.03
+
+
+# --- Starting from a classifier ---
+
+
+def test_the_same_labels_keep_the_head(run: Path, glue: Path, tmp_path: Path) -> None:
+    fields = {"learning_rate": 1e-30, "frozen": "^bert/", "num_epochs": 1}
+    found = train(glue, run, tmp_path / "next", **fields)
+    assert found["metrics"] == results(run)["metrics"]
+    assert not any("newly initialised" in note for note in found["notes"])
+    assert np.array_equal(
+        parameters(tmp_path / "next")["classifier/kernel"], parameters(run)["classifier/kernel"]
+    )
+
+
+def test_other_labels_get_a_new_head_and_a_word(run: Path, glue: Path, tmp_path: Path) -> None:
+    fields = {"num_epochs": 1, **HEAD_ONLY}
+    called = call(*flags(glue, run, tmp_path / "next", "rte", **fields))
+    assert called.code == 0, called
+    assert "a classifier for other labels (not_equivalent, equivalent)" in called.err
+    assert "newly initialised: classifier" in called.err
+
+
+def test_labels_in_another_order(glue: Path, tmp_path: Path) -> None:
+    """F1 is that of `equivalent`, wherever the weights have that class."""
+    scores = []
+    for number, order in enumerate((CLASSES, CLASSES[::-1])):
+        bert = make_bert_folder(tmp_path / f"bert{number}", classes=order)
+        fields = {"learning_rate": 1e-30, "num_epochs": 1, "frozen": "^bert/"}
+        found = train(glue, bert, tmp_path / f"run{number}", **fields)
+        records = found["predictions"]
+        hits = sum(r["label"] == r["prediction"] == "equivalent" for r in records)
+        said = sum((r["label"], r["prediction"]).count("equivalent") for r in records)
+        assert found["metrics"]["f1"] == pytest.approx(2 * hits / said)
+        scores.append(found["metrics"]["accuracy"])
+    assert sum(scores) == pytest.approx(1.0), "the two heads say the opposite of each other"
+
+
+# --- Failing for a stated reason ---
+
+
+def test_a_loss_that_becomes_nan(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+    fields = {"learning_rate": 1e30, "checkpoint_every": 1}
+    called = call(*flags(glue, bert_dir, tmp_path / "run", **fields), "--quiet")
+    assert called.code == 3 and called.out == ""
+    assert called.err.startswith("gptbert: the run failed: the ") and called.err.count("\n") == 1
+    saved = Checkpoints(tmp_path / "run" / "checkpoints").latest_step()
+    assert "became nan at step " in called.err
+    assert f"the last good checkpoint is that of step {saved}." in called.err
+    assert all(np.isfinite(value).all() for value in parameters(tmp_path / "run").values())
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_weights_with_nan(glue: Path, tmp_path: Path) -> None:
+    from gptbert.weights.safetensors_files import open_tensors, write_safetensors
+
+    bert = make_bert_folder(tmp_path / "bert")
+    files = open_tensors(bert)
+    tensors = {name: files.read(name).copy() for name in files.shapes}
+    next(value for name, value in tensors.items() if "pooler" in name)[:] = np.nan
+    write_safetensors(bert / "model.safetensors", tensors)
+    called = call(*flags(glue, bert, tmp_path / "run"), "--quiet")
+    assert called.code == 3 and "the loss became nan at step 1;" in called.err
+    assert "none" in called.err and not (tmp_path / "run" / "results.json").exists()
+
+
+# --- Compilation ---
+
+
+def test_nothing_compiles_after_the_first_evaluation(
+    glue: Path, bert_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    marks: dict[int, int] = {}
+    scalars = RunLog.scalars
+
+    def listen(event: str, seconds: float, **more: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(more.get("fun_name")))
+
+    def mark(log: RunLog, step: int, values: dict) -> None:
+        marks[step] = len(compiled)
+        scalars(log, step, values)
+
+    monkeypatch.setattr(RunLog, "scalars", mark)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        fields = {"eval_every": 3, "checkpoint_every": 2, "log_every": 1, "num_epochs": 6}
+        found = train(glue, bert_dir, tmp_path / "run", **fields)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert sum("update" in name for name in compiled) == len(found["shapes"]), compiled
+    assert sum("score" in name for name in compiled) <= 2, "one shape each of dev and test"
+    assert marks[6] > 0 and marks[22] == marks[6], compiled[marks[6] :]
