@@ -18,33 +18,38 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from gptbert.datasets.glue_tasks import GLUE_TASKS, GlueTask
 from gptbert.weights.checkpoints import Checkpoints
-from tests.fixtures_runs import sentence
+from tests.fixtures_runs import WORDS, sentence
 
-ROWS = {"train": 60, "dev": 20, "test": 12}
+ROWS = {"train": 60, "dev": 20, "test": 20}
 HINTS = ("bad", "good", "fine")  # the first word of a text tells the class
 
 
-def make_glue(folder: Path, *names: str, rows: dict[str, int] = ROWS) -> Path:
-    """Train, dev and test of GLUE tasks as their archives have them."""
+def make_glue(folder: Path, *names: str, words: int = 0) -> Path:
+    """Train, dev and test of GLUE tasks as their archives have them.
+
+    With `words` all texts are that long, so that tasks of one kind share their compiled shapes.
+    """
     for name in names:
         task = GLUE_TASKS[name]
         rng = np.random.default_rng(len(name))
         (folder / task.folders[0]).mkdir(parents=True)
-        for split, count in rows.items():
+        for split in ROWS:
             path = folder / task.folders[0] / f"{split}.tsv"
-            path.write_text("".join(f"{line}\n" for line in _lines(task, split, count, rng)))
+            path.write_text("".join(f"{line}\n" for line in _lines(task, split, words, rng)))
     return folder
 
 
-def _lines(task: GlueTask, split: str, count: int, rng: np.random.Generator) -> Iterator[str]:
+def _lines(task: GlueTask, split: str, words: int, rng: np.random.Generator) -> Iterator[str]:
     facts = task.splits[split]
     if facts.has_header:
         yield "\t".join(facts.columns)
-    for row in range(count):
+    for row in range(ROWS[split]):
         number = int(rng.integers(max(2, len(task.classes))))
         label = task.labels[number] if task.classes else f"{4 * number + rng.random():.3f}"
         fields = {"index": str(row), "id": str(row), task.label: label}
-        fields |= {text: f"{HINTS[number]} {sentence(rng)}" for text in facts.texts or task.texts}
+        for text in facts.texts or task.texts:
+            said = " ".join(rng.choice(WORDS, words)) if words else sentence(rng)
+            fields[text] = f"{HINTS[number]} {said}"
         yield "\t".join(fields.get(column, "-") for column in facts.columns)
 
 

@@ -45,23 +45,19 @@ def main(arguments: list[str]) -> int:
     flags = _parse(arguments)
     folder = model_folder(flags)
     from gptbert.runs import evaluate as runs
-    from gptbert.runs.using import load_classifier
+    from gptbert.runs.using import Classifier, read_classifier
 
-    classifier = load_classifier(
-        folder,
-        step=flags.step,
-        max_length=flags.max_length,
-        compute_dtype=flags.compute_dtype,
-        classes=flags.classes,
-    )
-    tell_unfinished(classifier.source)
+    source = read_classifier(folder, step=flags.step, classes=flags.classes)
+    tell_unfinished(source)
     if flags.file is not None:
         material = runs.read_labelled_file(
-            classifier, flags.file, flags.text_columns, flags.label_column
+            source, flags.file, flags.text_columns, flags.label_column
         )
     else:
-        material = runs.read_task_split(classifier.source, flags.task, flags.data_dir, flags.split)
-    output = flags.output or runs.default_output(classifier.source, material, flags.step)
+        material = runs.read_task_split(source, flags.task, flags.data_dir, flags.split)
+    output = flags.output or runs.default_output(source, material, flags.step)
+    runs.check(source, material, output)
+    classifier = Classifier(source, max_length=flags.max_length, compute_dtype=flags.compute_dtype)
     record = runs.evaluate(classifier, material, output)
     print(_summary(record))
     if "submission" in record:

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     head = "no classifier"
     if source.outputs:
         named = ", ".join(source.classes) or f"{source.outputs} outputs without names"
-        head = "a score" if source.outputs == 1 else f"classes: {named}"
+        head = "a score" if source.is_regression else f"classes: {named}"
     print(f"exported {folder}{which} to {flags.output} ({head})")
     if source.step is not None and not metrics_at(source):
         print("the model card has no figures: the run measured nothing at this step")

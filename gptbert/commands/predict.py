@@ -51,19 +51,16 @@ def main(arguments: list[str]) -> int:
     flags = _parse(arguments)
     folder = model_folder(flags)
     from gptbert.runs.predict import predict
-    from gptbert.runs.using import load_classifier
+    from gptbert.runs.using import Classifier, read_classifier
 
+    source = read_classifier(folder, step=flags.step, classes=flags.classes)
+    stream, count = _texts(flags, source)
+    source.check_texts(count)
+    tell_unfinished(source)
     with _output(flags) as file:
-        classifier = load_classifier(
-            folder,
-            step=flags.step,
-            max_length=flags.max_length,
-            compute_dtype=flags.compute_dtype,
-            classes=flags.classes,
+        classifier = Classifier(
+            source, max_length=flags.max_length, compute_dtype=flags.compute_dtype
         )
-        tell_unfinished(classifier.source)
-        stream, count = _texts(flags, classifier.source)
-        classifier.check_texts(count)
         total, truncated = predict(classifier, stream, file, flags.format)
     if truncated:
         limit = classifier.max_length

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
+from gptbert.weights.run_folder import is_run_folder
 from gptbert.weights.sources import Weights, read_weights
 
 _LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
@@ -159,8 +161,9 @@ def assemble(config: ConfigDict) -> Assembly:
     weights = read_weights(config.init_from) if config.init_from else None
     model = _shape(config, weights)
     check_model(model, layout)
-    tokenizer = load_tokenizer(config.tokenizer or config.init_from)
-    check_vocabulary(tokenizer, model, config.tokenizer or config.init_from)
+    vocabulary = config.tokenizer or _tokenizer_beside(config.init_from)
+    tokenizer = load_tokenizer(vocabulary)
+    check_vocabulary(tokenizer, model, vocabulary)
     if config.max_length > model.positions:
         raise UserError(
             f"--config.max_length={config.max_length} is longer than the {model.positions} "
@@ -260,6 +263,12 @@ def _shape(config: ConfigDict, weights: Weights | None) -> BertConfig:
             raise UserError("random weights need --config.tokenizer=DIR|vocab.txt")
         rates["vocabulary"] = load_tokenizer(config.tokenizer).vocabulary_size
     return dataclasses.replace(shape, **rates)
+
+
+def _tokenizer_beside(weights: str) -> str:
+    """Where the tokenizer of a run folder or a Hugging Face folder lies."""
+    folder = Path(weights)
+    return str(folder / "tokenizer" if is_run_folder(folder) else folder)
 
 
 def check_vocabulary(tokenizer: Tokenizer, model: BertConfig, source: str) -> None:

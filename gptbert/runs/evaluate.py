@@ -93,7 +93,7 @@ def _docstrings(split: str) -> Material:
 
 
 def read_labelled_file(
-    classifier: Classifier, path: Path, text_columns: tuple[str, ...], label_column: str
+    source: Source, path: Path, text_columns: tuple[str, ...], label_column: str
 ) -> Material:
     """A user's own TSV, CSV or JSONL, its labels the model's class names or scores.
 
@@ -101,22 +101,21 @@ def read_labelled_file(
       UserError: Another number of texts than the model knows, labels that it does not know (both
         lists are told), a file that is not as it should be.
     """
-    source = classifier.source
     texts = text_columns or source.text_columns or ("sentence",)
     label = label_column or source.training.get("label_column", "label")
-    classifier.check_texts(len(texts))
-    if not classifier.is_regression:
+    source.check_texts(len(texts))
+    if not source.is_regression:
         columns = Columns(texts, label, labelled=True)
         rows = read_columns(path, format_of(path), columns)
-        _check_names(classifier, {str(row.label) for row in rows}, str(path), every=False)
+        _check_names(source, {str(row.label) for row in rows}, str(path), every=False)
     dataset = read_text_file(
         path,
         text_columns=texts,
         label_column=label,
-        classes=classifier.classes or None,
-        regression=classifier.is_regression,
+        classes=source.classes or None,
+        regression=source.is_regression,
     )
-    return Material(dataset, "file", path.name, metrics_of(classifier.classes))
+    return Material(dataset, "file", path.name, metrics_of(source.classes))
 
 
 def default_output(source: Source, material: Material, step: int | None) -> Path:
@@ -131,6 +130,18 @@ def default_output(source: Source, material: Material, step: int | None) -> Path
     return source.folder / "evaluations" / name
 
 
+def check(source: Source, material: Material, output: Path) -> None:
+    """Refuses what cannot be scored or written, before the model is made.
+
+    Raises:
+      UserError: Labels that the model does not have (both lists are told), single texts for a
+        model of pairs or the reverse, an output folder that holds another evaluation.
+    """
+    _check_labels(source, material.dataset)
+    source.check_texts(len(material.dataset.examples[0].texts))
+    _check_output(output, material.dataset.source)
+
+
 def evaluate(classifier: Classifier, material: Material, output: Path) -> dict[str, Any]:
     """Scores `material` and writes what came out into the folder `output`.
 
@@ -138,19 +149,15 @@ def evaluate(classifier: Classifier, material: Material, output: Path) -> dict[s
     an unlabelled test split of GLUE only the file that GLUE's leaderboard takes.
 
     Raises:
-      UserError: Labels that the model does not have, single texts for a model of pairs or the
-        reverse, an output folder that cannot be written or holds another evaluation.
+      UserError: The output folder cannot be written.
       RunFailed: The model gives numbers that are not finite.
     """
     dataset = material.dataset
-    _check_labels(classifier, dataset)
-    classifier.check_texts(len(dataset.examples[0].texts))
-    _check_output(output, dataset.source)
     began = time.perf_counter()
     outputs, truncated = _score(classifier, dataset)
     seconds = time.perf_counter() - began
     make_folder(output)
-    records = prediction_records(dataset, outputs, classifier.classes)
+    records = prediction_records(dataset, outputs, classifier.source.classes)
     record = _description(classifier, material) | {
         "examples": len(dataset.examples),
         "truncated": truncated,
@@ -186,10 +193,10 @@ def _measures(classifier: Classifier, material: Material, outputs: np.ndarray) -
     """Metrics, baseline and confusion matrix, in the class order of the data."""
     dataset = material.dataset
     labels = label_numbers(dataset, dataset.classes)
-    predicted = predictions(outputs, regression=classifier.is_regression)
+    predicted = predictions(outputs, regression=classifier.source.is_regression)
     if dataset.classes:
         # Of a model of more classes than the data knows, none is left over: `_check_labels`.
-        place = np.asarray([dataset.classes.index(name) for name in classifier.classes])
+        place = np.asarray([dataset.classes.index(name) for name in classifier.source.classes])
         predicted = place[predicted]
     measures: dict[str, Any] = {
         "metrics": glue_metrics(material.metrics, labels, predicted),
@@ -222,16 +229,16 @@ def _description(classifier: Classifier, material: Material) -> dict[str, Any]:
     }
 
 
-def _check_labels(classifier: Classifier, dataset: Dataset) -> None:
-    if classifier.is_regression != dataset.is_regression:
-        kinds = ("classes (" + ", ".join(dataset.classes or classifier.classes) + ")", "a score")
-        model, data = kinds[classifier.is_regression], kinds[dataset.is_regression]
+def _check_labels(source: Source, dataset: Dataset) -> None:
+    if source.is_regression != dataset.is_regression:
+        kinds = ("classes (" + ", ".join(dataset.classes or source.classes) + ")", "a score")
+        model, data = kinds[source.is_regression], kinds[dataset.is_regression]
         raise UserError(
-            f"{dataset.name} is labelled with {data}, the model in {classifier.source.folder} "
-            f"gives {model}; expected the same"
+            f"{dataset.name} is labelled with {data}, the model in {source.folder} gives {model}; "
+            "expected the same"
         )
     if dataset.classes:
-        _check_names(classifier, set(dataset.classes), dataset.name, every=True)
+        _check_names(source, set(dataset.classes), dataset.name, every=True)
     missing, rows = sum(each.label is None for each in dataset.examples), len(dataset.examples)
     if 0 < missing < rows:
         raise UserError(
@@ -240,16 +247,16 @@ def _check_labels(classifier: Classifier, dataset: Dataset) -> None:
         )
 
 
-def _check_names(classifier: Classifier, labels: set[str], where: str, *, every: bool) -> None:
+def _check_names(source: Source, labels: set[str], where: str, *, every: bool) -> None:
     """Refuses labels that the model has not, and with `every` classes that are no labels."""
-    known = set(classifier.classes)
+    known = set(source.classes)
     if labels == known or (labels < known and not every):
         return
-    unnamed = classifier.classes[0] == "LABEL_0"
+    unnamed = source.classes[0] == "LABEL_0"
     helps = "; name the outputs in their order with --classes" if unnamed else ""
     raise UserError(
         f"{where} has the labels {', '.join(sorted(labels))}; the model in "
-        f"{classifier.source.folder} has {', '.join(classifier.classes)}; they are matched by name"
+        f"{source.folder} has {', '.join(source.classes)}; they are matched by name"
         f"{helps}"
     )
 

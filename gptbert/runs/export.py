@@ -39,7 +39,7 @@ def export(folder: Path, output: Path, step: int | None = None) -> Source:
         source.parameters,
         tokenizer,
         labels=source.classes or None,
-        regression=source.outputs == 1 and not source.classes,
+        regression=source.is_regression,
         card=_card(source, output),
     )
     return source

@@ -275,7 +275,7 @@ def _score_all(
     confusion: dict[str, Any] = {}
     for number, (name, dataset) in enumerate(task.evaluation.items()):
         outputs = scorer.outputs(parameters, name)
-        splits[name] = scorer.metrics(parameters, name, task.metrics, regression=regression)
+        splits[name] = scorer.metrics_of(outputs, name, task.metrics, regression=regression)
         records = prediction_records(dataset, outputs, assembly.classes)
         _write_lines(folder.predictions / f"{name}.jsonl", records)
         if number == 0:

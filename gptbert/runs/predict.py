@@ -88,9 +88,9 @@ def predict(
       RunFailed: The model gives numbers that are not finite.
     """
     write = _json_lines if file_format == "jsonl" else _tsv_lines
-    lines = functools.partial(write, classifier.classes)
+    lines = functools.partial(write, classifier.source.classes)
     if file_format == "tsv":
-        file.write(_row(["prediction", *classifier.classes]))
+        file.write(_row(["prediction", *classifier.source.classes]))
     count = truncated = 0
     for chunk in in_chunks(stream.examples, stream.has_more):
         features = classifier.encode([example.texts for example in chunk])

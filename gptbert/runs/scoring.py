@@ -52,6 +52,12 @@ class Scorer:
     ) -> dict[str, float]:
         """Metrics of a labelled split, as fractions; FloatingPointError if outputs are NaN."""
         outputs = self.outputs(parameters, split)
+        return self.metrics_of(outputs, split, names, regression=regression)
+
+    def metrics_of(
+        self, outputs: np.ndarray, split: str, names: tuple[str, ...], *, regression: bool
+    ) -> dict[str, float]:
+        """As `metrics`, of outputs [E,C] that are there already."""
         if not np.isfinite(outputs).all():
             raise FloatingPointError(f"the outputs for {split} are not finite")
         labels = self._features[split].labels

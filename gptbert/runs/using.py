@@ -84,8 +84,26 @@ class Source:
         return task.texts if task else tuple(self.training.get("text_columns", ()))
 
     @property
+    def is_regression(self) -> bool:
+        return self.outputs == 1 and not self.classes
+
+    @property
     def tokenizer_folder(self) -> Path:
         return self.folder if self.step is None else self.folder / "tokenizer"
+
+    def check_texts(self, count: int) -> None:
+        """Refuses single texts for a model of pairs, and the reverse; any where it is unknown."""
+        trained = len(self.text_columns)
+        if trained and trained != count:
+            kinds = {1: "single texts", 2: "pairs of texts"}
+            helps = {
+                1: "one text each (TEXT, or one name in --text_columns)",
+                2: "two texts each (--pair A B, or two names in --text_columns)",
+            }
+            raise UserError(
+                f"the model in {self.folder} was trained on {kinds[trained]} ({self.task}) and is "
+                f"given {kinds.get(count, f'{count} texts')}; expected {helps[trained]}"
+            )
 
 
 def read_source(folder: str | Path, step: int | None = None) -> Source:
@@ -119,20 +137,55 @@ def read_source(folder: str | Path, step: int | None = None) -> Source:
     )
 
 
+def read_classifier(
+    folder: str | Path, *, step: int | None = None, classes: tuple[str, ...] = ()
+) -> Source:
+    """As `read_source`, of weights that must have a head.
+
+    Args:
+      folder: The --workdir of a run, or a Hugging Face folder with a classifier.
+      step: As in `read_source`.
+      classes: Names for outputs that have none, in their order; else LABEL_0, LABEL_1, ...
+
+    Raises:
+      UserError: There is no classifier, or `classes` does not fit it.
+    """
+    source = read_source(folder, step)
+    if not source.outputs:
+        raise UserError(
+            f"the weights in {folder} have no classifier; expected the --workdir of a "
+            "`gptbert finetune`, or a folder with classifier.weight and classifier.bias"
+        )
+    return dataclasses.replace(source, classes=_name_classes(source, classes))
+
+
 class Classifier:
     """A model on its devices, with its tokenizer.
 
     Attributes:
-      source: Where it is from.
-      classes: Names in the order of the outputs; empty for a score.
+      source: Where it is from, with the names of its classes.
       tokenizer, max_length: How texts are encoded.
       layout: Over all devices.
     """
 
     def __init__(
-        self, source: Source, classes: tuple[str, ...], max_length: int, compute: Compute
+        self, source: Source, *, max_length: int | None = None, compute_dtype: str | None = None
     ) -> None:
-        self.source, self.classes, self.max_length = source, classes, max_length
+        """Places the parameters on all devices.
+
+        Args:
+          source: From `read_classifier`.
+          max_length: Of a text in tokens; by default that of training, or all positions.
+          compute_dtype: By default that of training, or float32.
+
+        Raises:
+          UserError: The parameters, the tokenizer or an argument do not fit the shape.
+        """
+        self.source = source
+        self.max_length = _max_length(source, max_length)
+        dtype = compute_dtype or source.training.get("compute_dtype", "float32")
+        # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
+        compute = Compute(dtype, scan_layers=jax.default_backend() != "cpu")
         self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
         check_vocabulary(source.config, self.tokenizer, str(source.folder))
         self.layout = make_layout()
@@ -143,37 +196,17 @@ class Classifier:
         self._parameters: Parameters = computed_form(
             parameters, self.layout, scan_layers=compute.scan_layers
         )
+        objective = TextObjective(regression=source.is_regression)
         # Scoring updates nothing: the optimizer is there for the form.
-        training = Training(
-            graph, TextObjective(regression=not classes), make_optimizer("bert_adam"), self.layout
-        )
+        training = Training(graph, objective, make_optimizer("bert_adam"), self.layout)
         self._score = jit_score(training, self._parameters)
         self._shapes: set[Shape] = set()
-
-    @property
-    def is_regression(self) -> bool:
-        return not self.classes
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 (hex) of weights and tokenizer."""
         weights = fingerprint(self.source.parameters)
         return {"weights": weights, "tokenizer": self.tokenizer.fingerprint}
-
-    def check_texts(self, count: int) -> None:
-        """Refuses single texts for a model of pairs, and the reverse; any where it is unknown."""
-        trained = len(self.source.text_columns)
-        if trained and trained != count:
-            kinds = {1: "single texts", 2: "pairs of texts"}
-            help_ = {
-                1: "one text each (TEXT, or one name in --text_columns)",
-                2: "two texts each (--pair A B, or two names in --text_columns)",
-            }
-            raise UserError(
-                f"the model in {self.source.folder} was trained on {kinds[trained]} "
-                f"({self.source.task}) and is given {kinds.get(count, f'{count} texts')}; "
-                f"expected {help_[trained]}"
-            )
 
     def encode(self, texts: Sequence[Texts]) -> Features:
         """Token ids as in training; `truncated` says which texts were cut to `max_length`."""
@@ -220,45 +253,6 @@ class Classifier:
         return shape
 
 
-def load_classifier(
-    folder: str | Path,
-    *,
-    step: int | None = None,
-    max_length: int | None = None,
-    compute_dtype: str | None = None,
-    classes: tuple[str, ...] = (),
-) -> Classifier:
-    """A model ready to label texts.
-
-    Args:
-      folder: The --workdir of a run, or a Hugging Face folder with a classifier.
-      step: As in `read_source`.
-      max_length: Of a text in tokens; by default that of training, or all positions.
-      compute_dtype: By default that of training, or float32.
-      classes: Names for outputs that have none (LABEL_0, LABEL_1, ...), in their order.
-
-    Raises:
-      UserError: There is no classifier, it cannot be used, or an argument does not fit it.
-    """
-    source = read_source(folder, step)
-    if not source.outputs:
-        raise UserError(
-            f"the weights in {folder} have no classifier; expected the --workdir of a "
-            "`gptbert finetune`, or a folder with classifier.weight and classifier.bias"
-        )
-    positions = source.config.positions
-    max_length = max_length or min(source.training.get("max_length", positions), positions)
-    if not 3 <= max_length <= positions:
-        raise UserError(
-            f"--max_length={max_length}: expected 3 to {positions}, the positions that the model "
-            f"in {folder} knows"
-        )
-    dtype = compute_dtype or source.training.get("compute_dtype", "float32")
-    # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
-    compute = Compute(dtype, scan_layers=jax.default_backend() != "cpu")
-    return Classifier(source, _name_classes(source, classes), max_length, compute)
-
-
 def _name_classes(source: Source, given: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the outputs: the model's own, else those given, else placeholders."""
     if given and source.classes:
@@ -274,6 +268,17 @@ def _name_classes(source: Source, given: tuple[str, ...]) -> tuple[str, ...]:
     if given or source.classes or source.outputs == 1:
         return given or source.classes
     return tuple(f"LABEL_{number}" for number in range(source.outputs))
+
+
+def _max_length(source: Source, wanted: int | None) -> int:
+    positions = source.config.positions
+    length = source.training.get("max_length", positions) if wanted is None else wanted
+    if not 3 <= length <= positions:
+        raise UserError(
+            f"--max_length={length}: expected 3 to {positions}, the positions that the model "
+            f"in {source.folder} knows"
+        )
+    return length
 
 
 def _checked(source: Source, wanted: Parameters) -> dict[str, np.ndarray]:

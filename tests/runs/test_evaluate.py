@@ -1,0 +1,370 @@
+"""`gptbert evaluate`: other splits, other tasks, a user's own files, any weights with a head."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from gptbert.datasets.docstrings import read_docstrings
+from gptbert.errors import UserError
+from gptbert.runs import evaluate, using
+from gptbert.tasks.classification import Task
+from gptbert.weights.pretrained import load
+from tests.fabricated import compiled_once, contents, make_glue
+from tests.fixtures_runs import NLI, SENTIMENT, call, make_bert_folder, make_reviews, refused
+
+__all__ = ["compiled_once"]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+
+PAIRS = ("The cat sings .", "a dog runs")
+
+
+def evaluation(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
+
+
+def write(path: Path, *rows: str) -> Path:
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def nli_file(tmp_path) -> Path:
+    """Columns of other names, classes in another order, one class absent, an empty last line."""
+    rows = [f"{label}\t{k} good\t{PAIRS[1]}" for k, label in enumerate([NLI[2], NLI[0]] * 4)]
+    return write(tmp_path / "own.tsv", "gold\tpremise\thypothesis", *rows)
+
+
+class TestSplitsAndTasks:
+    @pytest.mark.parametrize("split", ["dev_matched", "dev_mismatched"])
+    def test_figures_are_those_of_the_run(self, mnli_run, tmp_path, split):
+        results = json.loads((mnli_run / "results.json").read_text())
+        called = call(
+            "evaluate", f"--workdir={mnli_run}", f"--split={split}", f"--output={tmp_path}"
+        )
+        assert called.code == 0, called
+        record = evaluation(tmp_path)
+        assert record["metrics"] == results["splits"][split]
+        assert record["task"] == "glue/mnli" and record["split"] == split
+        assert record["model"]["step"] == results["checkpoint"]["step"]
+        before = lines(mnli_run / "predictions" / f"{split}.jsonl")
+        after = lines(tmp_path / "predictions.jsonl")
+        assert [each["id"] for each in after] == [each["id"] for each in before]
+        assert [each["texts"] for each in after] == [each["texts"] for each in before]
+        for a, b in zip(after, before, strict=True):
+            assert a["label"] == b["label"] and a["prediction"] == b["prediction"]
+            assert a["probabilities"] == pytest.approx(b["probabilities"], abs=2e-6)
+
+    def test_an_earlier_checkpoint(self, mnli_run):
+        results = json.loads((mnli_run / "results.json").read_text())
+        first = results["evaluations"][0]
+        assert call("evaluate", f"--workdir={mnli_run}", f"--step={first['step']}").code == 0
+        record = evaluation(mnli_run / "evaluations" / "glue-mnli-dev_matched-step3")
+        assert record["model"]["step"] == first["step"] == 3
+        assert record["metrics"] == first["metrics"]
+        other = refused("evaluate", f"--workdir={mnli_run}", "--step=5")
+        assert "no checkpoint of step 5" in other and "[3, 6]" in other
+
+    def test_ax_with_the_model_of_mnli(self, mnli_run, mnli_data):
+        called = call("evaluate", f"--workdir={mnli_run}", "--task=glue/ax", "--split=dev")
+        assert called.code == 0, called
+        folder = mnli_run / "evaluations" / "glue-ax-dev"
+        record, rows = evaluation(folder), lines(folder / "predictions.jsonl")
+        labels = [NLI.index(row["label"]) for row in rows]
+        predicted = [NLI.index(row["prediction"]) for row in rows]
+        assert len(rows) == record["examples"] == 9 and record["classes"] == list(NLI)
+        assert record["metrics"] == pytest.approx(
+            {
+                "matthews_correlation": sklearn_metrics.matthews_corrcoef(labels, predicted),
+                "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
+            }
+        )
+        matrix = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(3)).tolist()
+        assert record["confusion_matrix"] == matrix
+        assert record["majority_baseline"] == {"matthews_correlation": 0.0, "accuracy": 5 / 9}
+        for key in ("fingerprints", "versions", "device_kind", "device_count", "git_commit"):
+            assert record[key], key
+        picture = (folder / "confusion.svg").read_text()
+        assert picture.startswith("<svg") and all(name in picture for name in NLI)
+        # What is printed: metrics beside the baseline, and the matrix with its names.
+        assert "matthews_correlation" in called.out and "majority class" in called.out
+        printed = [line.split() for line in called.out.splitlines()]
+        for name, counts in zip(NLI, matrix, strict=True):
+            assert [name, *map(str, counts)] in printed
+
+    def test_unlabelled_split_becomes_the_file_for_the_leaderboard(self, mnli_run, tmp_path):
+        before = (mnli_run / "predictions" / "AX.tsv").read_bytes()
+        called = call("evaluate", f"--workdir={mnli_run}", "--task=glue/ax", "--split=test",
+                      f"--output={tmp_path / 'new'}")  # fmt: skip
+        assert called.code == 0 and str(tmp_path / "new" / "AX.tsv") in called.out
+        assert contents(tmp_path / "new") == {"AX.tsv": before}
+        # Without --output it goes where `gptbert submit` looks.
+        (mnli_run / "predictions" / "AX.tsv").unlink()
+        assert call("evaluate", f"--workdir={mnli_run}", "--task=ax", "--split=test").code == 2
+        call("evaluate", f"--workdir={mnli_run}", "--task=glue/ax", "--split=test")
+        assert (mnli_run / "predictions" / "AX.tsv").read_bytes() == before
+
+    def test_the_training_data_too(self, mnli_run, tmp_path):
+        called = call("evaluate", f"--workdir={mnli_run}", "--split=train", f"--output={tmp_path}")
+        assert called.code == 0 and evaluation(tmp_path)["examples"] == 48
+
+    def test_demo_data_needs_no_folder(self, tmp_path, monkeypatch):
+        train, dev = read_docstrings(limit=40, folder=sysconfig.get_paths()["stdlib"] + "/email")
+        task = Task("docstrings", ("accuracy", "f1"), train, {"dev": dev}, {})
+        monkeypatch.setattr(evaluate, "read_docstring_task", lambda: task)
+        source = using.Source(tmp_path, None, {}, ("no", "yes"), "cls", "docstrings", 1)
+        for split, expected in (("", dev), ("dev", dev), ("train", train)):
+            assert evaluate.read_task_split(source, "", "", split).dataset is expected
+        with pytest.raises(UserError, match="has no split 'test'; it has: dev, train"):
+            evaluate.read_task_split(source, "", "", "test")
+
+
+class TestLabelsByName:
+    def test_head_in_another_order(self, tmp_path):
+        """Classes reversed in the weights: the same figures, F1 still of `equivalent`."""
+        data = make_glue(tmp_path / "glue", "mrpc")
+        names = ("not_equivalent", "equivalent")
+        records = []
+        for k, order in enumerate((names, names[::-1])):
+            weights = make_bert_folder(tmp_path / f"bert{k}", order)
+            if k:
+                _reverse_head(weights)
+            output = tmp_path / f"out{k}"
+            called = call("evaluate", f"--init_from={weights}", "--task=glue/mrpc",
+                          f"--data_dir={data}", f"--output={output}")  # fmt: skip
+            assert called.code == 0, called
+            records.append(evaluation(output))
+        rows = lines(tmp_path / "out0" / "predictions.jsonl")
+        f1 = sklearn_metrics.f1_score(
+            [row["label"] == "equivalent" for row in rows],
+            [row["prediction"] == "equivalent" for row in rows],
+        )
+        assert 0 < f1 < 1 and records[0]["metrics"]["f1"] == pytest.approx(f1)
+        assert records[0]["f1_of"] == records[1]["f1_of"] == "equivalent"
+        for key in ("metrics", "confusion_matrix", "classes", "majority_baseline"):
+            assert records[0][key] == records[1][key], key
+
+    def test_other_classes_are_refused_with_both_lists(self, mnli_run, tmp_path):
+        data = make_glue(tmp_path / "glue", "rte")
+        told = refused("evaluate", f"--workdir={mnli_run}", "--task=glue/rte",
+                       f"--data_dir={data}", f"--output={tmp_path / 'out'}")  # fmt: skip
+        assert "entailment, not_entailment" in told and ", ".join(NLI) in told
+        assert not (tmp_path / "out").exists()
+
+    def test_scores_and_classes_do_not_mix(self, mnli_run, tmp_path):
+        data = make_glue(tmp_path / "glue", "stsb")
+        told = refused("evaluate", f"--workdir={mnli_run}", "--task=glue/stsb",
+                       f"--data_dir={data}")  # fmt: skip
+        assert "a score" in told and "classes (entailment" in told
+
+    def test_a_model_of_scores(self, tmp_path):
+        data = make_glue(tmp_path / "glue", "stsb")
+        weights = make_bert_folder(tmp_path / "bert", 1)
+        called = call("evaluate", f"--init_from={weights}", "--task=glue/stsb",
+                      f"--data_dir={data}", f"--output={tmp_path / 'out'}")  # fmt: skip
+        assert called.code == 0, called
+        record = evaluation(tmp_path / "out")
+        rows = lines(tmp_path / "out" / "predictions.jsonl")
+        scores = [[row[key] for row in rows] for key in ("label", "prediction")]
+        assert record["metrics"]["pearson"] == pytest.approx(np.corrcoef(*scores)[0, 1], abs=1e-6)
+        assert "confusion_matrix" not in record and record["classes"] == []
+
+    def test_outputs_without_names(self, tmp_path):
+        weights = make_bert_folder(tmp_path / "bert", 2)
+        reviews = make_reviews(tmp_path / "reviews.csv", 12)
+        arguments = ["evaluate", f"--init_from={weights}", f"--file={reviews}",
+                     "--text_columns=review", "--label_column=verdict",
+                     f"--output={tmp_path / 'out'}"]  # fmt: skip
+        told = refused(*arguments)
+        assert "LABEL_0, LABEL_1" in told and "--classes" in told and "negative, positive" in told
+        assert "expected 2 different names" in refused(*arguments, "--classes=negative")
+        assert call(*arguments, "--classes=negative,positive").code == 0
+        assert evaluation(tmp_path / "out")["classes"] == list(SENTIMENT)
+
+    def test_names_for_a_model_that_has_some(self, mnli_run):
+        told = refused("evaluate", f"--workdir={mnli_run}", "--classes=a,b,c")
+        assert "have names already (entailment, neutral, contradiction)" in told
+
+
+class TestOwnFiles:
+    def test_same_classes(self, mnli_run, nli_file):
+        called = call("evaluate", f"--workdir={mnli_run}", f"--file={nli_file}",
+                      "--text_columns=premise,hypothesis", "--label_column=gold")  # fmt: skip
+        assert called.code == 0, called
+        folder = mnli_run / "evaluations" / "file-own.tsv"
+        record, rows = evaluation(folder), lines(folder / "predictions.jsonl")
+        assert record["examples"] == 8 and record["source"] == str(nli_file)
+        right = sum(row["label"] == row["prediction"] for row in rows)
+        assert record["metrics"]["accuracy"] == right / 8
+        assert np.sum(record["confusion_matrix"], axis=1).tolist() == [4, 0, 4]
+
+    def test_columns_of_the_run_by_default(self, reviews_run, tmp_path):
+        reviews = make_reviews(tmp_path / "new.csv", 6)
+        called = call("evaluate", f"--workdir={reviews_run}", f"--file={reviews}")
+        assert called.code == 0, called
+        record = evaluation(reviews_run / "evaluations" / "file-new.csv")
+        assert record["examples"] == 6 and record["f1_of"] == "positive"
+
+    def test_cut_texts_are_counted(self, reviews_run, tmp_path):
+        rows = [f"{'good film ' * 30},positive", "bad book,negative"]
+        path = write(tmp_path / "long.csv", "review,verdict", *rows)
+        called = call("evaluate", f"--workdir={reviews_run}", f"--file={path}",
+                      f"--output={tmp_path}")  # fmt: skip
+        assert evaluation(tmp_path)["truncated"] == 1
+        assert "1 of them are longer than 32 tokens and were cut" in called.out
+
+    def test_unknown_label(self, reviews_run, tmp_path):
+        path = write(tmp_path / "odd.csv", "review,verdict", "good,positive", "bad,awful")
+        told = refused("evaluate", f"--workdir={reviews_run}", f"--file={path}")
+        assert "awful, positive" in told and "negative, positive" in told
+
+    def test_single_texts_for_a_model_of_pairs(self, mnli_run, nli_file):
+        told = refused("evaluate", f"--workdir={mnli_run}", f"--file={nli_file}",
+                       "--text_columns=premise", "--label_column=gold")  # fmt: skip
+        assert "was trained on pairs of texts (glue/mnli)" in told and "single texts" in told
+
+    def test_two_files_of_one_name(self, reviews_run, tmp_path):
+        paths = [make_reviews(tmp_path / name / "same.csv", 4) for name in "ab"]
+        first = ["evaluate", f"--workdir={reviews_run}", f"--file={paths[0]}"]
+        assert call(*first).code == 0 and call(*first).code == 0
+        before = contents(reviews_run / "evaluations" / "file-same.csv")
+        told = refused("evaluate", f"--workdir={reviews_run}", f"--file={paths[1]}")
+        assert str(paths[0]) in told and "--output" in told
+        assert contents(reviews_run / "evaluations" / "file-same.csv") == before
+
+    def test_many_classes_are_told_by_their_mistakes(self, tmp_path):
+        classes = [f"c{k:02}" for k in range(25)]
+        weights = make_bert_folder(tmp_path / "bert", classes)
+        path = write(tmp_path / "many.csv", "sentence,label", *(f"good {c},{c}" for c in classes))
+        called = call("evaluate", f"--init_from={weights}", f"--file={path}",
+                      f"--output={tmp_path / 'out'}")  # fmt: skip
+        assert called.code == 0 and "the most frequent mistakes" in called.out
+        assert len(evaluation(tmp_path / "out")["confusion_matrix"]) == 25
+        assert not (tmp_path / "out" / "confusion.svg").exists()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ([], "no model: expected either --workdir=RUN or --init_from=DIR"),
+            (["--workdir=RUN", "--init_from=RUN"], "two models"),
+            (["--workdir=NOWHERE"], "NOWHERE is not a run folder"),
+            (["--workdir=BERT"], "is not a run folder: model.json is missing"),
+            (["--init_from=BERT", "--task=glue/mnli"], "have no classifier"),
+            (["--init_from=BERT", "--step=3"], "is not a run folder"),
+            (["--workdir=RUN", "--splitt=dev"], "(did you mean '--split'?)"),
+            (["--workdir=RUN", "--step=last"], "invalid int value: 'last'"),
+            (["--workdir=RUN", "--split=dve"], "has no split 'dve'"),
+            (["--workdir=RUN", "--task=glue/axx"], "unknown GLUE task 'axx'"),
+            (["--workdir=RUN", "--task=axx"], "expected --task=glue/TASK"),
+            (["--workdir=RUN", "--task=glue/qqp"], "glue/qqp dev not found"),
+            (["--workdir=RUN", "--data_dir=NOWHERE"], "NOWHERE does not exist"),
+            (["--workdir=RUN", "--file=NOWHERE.tsv"], "NOWHERE.tsv: cannot be read"),
+            (["--workdir=RUN", "--file=NOWHERE.doc"], "unknown kind of file"),
+            (["--workdir=RUN", "--label_column=gold"], "no meaning without --file"),
+            (["--workdir=RUN", "--file=a.tsv", "--split=dev"], "no meaning with --file"),
+            (["--workdir=RUN", "--max_length=41"], "--max_length=41: expected 3 to 40"),
+            (["--workdir=RUN", "--compute_dtype=int8"], "compute_dtype 'int8' is not supported"),
+            (["--workdir=RUN", "--output=BERT/config.json"], "config.json is a file"),
+        ],
+    )
+    def test_one_sentence(self, mnli_run, bert_dir, arguments, told):
+        places = {"RUN": str(mnli_run), "BERT": str(bert_dir)}
+        for name, place in places.items():
+            arguments = [argument.replace(f"={name}", f"={place}") for argument in arguments]
+        assert told in refused("evaluate", *arguments)
+
+    def test_no_place_for_the_results(self, tmp_path, mnli_data):
+        weights = make_bert_folder(tmp_path / "bert", NLI)
+        told = refused("evaluate", f"--init_from={weights}", "--task=glue/mnli",
+                       f"--data_dir={mnli_data}")  # fmt: skip
+        assert "expected --output=DIR" in told and not (weights / "evaluations").exists()
+
+    def test_a_run_on_own_files_needs_a_file(self, reviews_run):
+        assert "--file=FILE" in refused("evaluate", f"--workdir={reviews_run}")
+
+    def test_weights_that_are_not_finite(self, tmp_path, mnli_data):
+        weights = make_bert_folder(tmp_path / "bert", NLI)
+        _edit_head(weights, lambda name, tensor: np.full_like(tensor, np.nan))
+        called = call("evaluate", f"--init_from={weights}", "--task=glue/mnli",
+                      f"--data_dir={mnli_data}", f"--output={tmp_path / 'out'}")  # fmt: skip
+        assert called.code == 3 and "not finite for 17 of 17 texts" in called.err
+        assert not (tmp_path / "out").exists()
+
+
+class TestClassifier:
+    def test_the_mean_as_pooling(self, bert_dir):
+        found = using.read_source(bert_dir)
+        parameters = {k: v for k, v in found.parameters.items() if not k.startswith("pooler")}
+        rng = np.random.default_rng(0)
+        kernel = rng.standard_normal((found.config.width, 3)).astype(np.float32)
+        head = {"classifier/kernel": kernel, "classifier/bias": np.zeros(3, np.float32)}
+        source = using.Source(bert_dir, found.config, parameters | head, NLI, "mean")
+        model = using.Classifier(source, max_length=24)
+        texts = [("good film",), ("a dog runs in the garden .",), ("the",)]
+        together = model.outputs(model.encode(texts))
+        hidden = load(bert_dir).encode([each[0] for each in texts]).hidden
+        expected = np.stack([states.mean(0) @ kernel for states in hidden])
+        np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-5)
+
+    def test_a_head_without_pooler(self, bert_dir):
+        found = using.read_source(bert_dir)
+        head = {"classifier/kernel": np.zeros((16, 3)), "classifier/bias": np.zeros(3)}
+        parameters = {k: v for k, v in found.parameters.items() if not k.startswith("pooler")}
+        source = using.Source(bert_dir, found.config, parameters | head, NLI, "cls")
+        with pytest.raises(UserError, match="lack pooler/dense"):
+            using.Classifier(source)
+
+    def test_few_shapes_for_many_chunks(self, reviews_run):
+        """Chunks of all sizes share the programs of the largest ones."""
+        model = using.Classifier(using.read_classifier(reviews_run))
+        rng = np.random.default_rng(0)
+        for size in (60, 3, 40, 1, 17, 60, 5):
+            texts = [("good " * int(rng.integers(1, 28)),) for _ in range(size)]
+            assert model.outputs(model.encode(texts)).shape == (size, 2)
+        assert model._score._cache_size() <= 2
+
+    def test_any_number_of_devices(self, mnli_run, mnli_data, tmp_path):
+        """On three devices, over which the rows do not divide, the outputs are the same."""
+        code = (
+            "import os, sys; os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=3'; "
+            "from gptbert import cli; sys.exit(cli.main(sys.argv[1:]))"
+        )
+        arguments = ["evaluate", f"--workdir={mnli_run}"]
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments, f"--output={tmp_path / 'three'}"], check=True
+        )
+        assert call(*arguments, f"--output={tmp_path / 'one'}").code == 0
+        three, one = evaluation(tmp_path / "three"), evaluation(tmp_path / "one")
+        assert (three["device_count"], one["device_count"]) == (3, 1)
+        assert three["metrics"] == one["metrics"]
+        rows = [lines(tmp_path / name / "predictions.jsonl") for name in ("three", "one")]
+        assert len(rows[0]) == len(rows[1]) == 17
+        for a, b in zip(*rows, strict=True):
+            assert a["probabilities"] == pytest.approx(b["probabilities"], abs=1e-5)
+
+
+def _edit_head(folder: Path, change) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in ("classifier.weight", "classifier.bias"):
+        tensors[name] = np.ascontiguousarray(change(name, tensors[name]))
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _reverse_head(folder: Path) -> None:
+    _edit_head(folder, lambda name, tensor: tensor[::-1])
