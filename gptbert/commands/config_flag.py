@@ -88,9 +88,16 @@ def _get_config(path: Path, argument: str) -> ConfigDict:
     make: Callable[..., ConfigDict] | None = getattr(module, "get_config", None)
     if make is None:
         raise UserError(f"config {path} has no function get_config()")
-    if argument and not inspect.signature(make).parameters:
+    parameters = inspect.signature(make).parameters.values()
+    if argument and not parameters:
         raise UserError(f"config {path} takes no argument, but ':{argument}' was given")
-    return make(argument) if argument else make()
+    if not argument and any(each.default is each.empty for each in parameters):
+        raise UserError(f"config {path} needs an argument: --config={path}:ARGUMENT")
+    config = make(argument) if argument else make()
+    if not isinstance(config, ConfigDict):
+        kind = type(config).__name__
+        raise UserError(f"config {path}: get_config() gives {kind}; expected a ConfigDict")
+    return config
 
 
 def set_field(config: ConfigDict, field: str, text: str) -> None:

@@ -120,7 +120,7 @@ def _summary(record: dict[str, Any]) -> str:
     if "f1_of" in record:
         lines.append(f"(f1 is that of the class {record['f1_of']})")
     if record["collapsed"]:
-        lines.append("every prediction is the same: the model has collapsed")
+        lines.append("(every prediction is the same)")
     if "confusion_matrix" in record:
         lines += ["", _matrix(record)]
     return "\n".join(lines)

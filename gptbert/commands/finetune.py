@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from gptbert.commands.arguments import Parser
 from gptbert.commands.config_flag import field_names, load_config, split_config_flags
 from gptbert.errors import UserError
 
@@ -15,14 +15,12 @@ EXAMPLE = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Flags beside those of the config."""
-    flags = argparse.ArgumentParser(
-        "gptbert finetune",
-        description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog=f"example:\n  {EXAMPLE}\n\n"
+    flags = Parser(
+        "finetune",
+        HELP,
+        f"example:\n  {EXAMPLE}\n\n"
         "Your own data: --config=configs/text_classification.py --config.train_file=FILE.csv\n"
         "The same command again continues a stopped run. Every field of the config can be set:\n  "
         + _fields(),
@@ -46,7 +44,7 @@ def _fields() -> str:
 def main(arguments: list[str]) -> int:
     """Runs the command; returns the exit code."""
     name, fields, rest = split_config_flags(arguments)
-    flags = parser().parse_args(rest)
+    flags = parser().parse(rest)
     config = load_config(name, fields, example="--config=configs/glue.py:mrpc")
     if flags.dry_run:
         from gptbert.runs.dry_run import describe_run

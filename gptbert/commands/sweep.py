@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from gptbert.commands.arguments import Parser
 from gptbert.commands.config_flag import load_config, split_config_flags
 from gptbert.errors import UserError
 
@@ -15,14 +15,12 @@ EXAMPLE = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Flags beside those of the config."""
-    flags = argparse.ArgumentParser(
-        "gptbert sweep",
-        description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog=f"example:\n  {EXAMPLE}\n\nA killed sweep continues with the same command.",
+    flags = Parser(
+        "sweep",
+        HELP,
+        f"example:\n  {EXAMPLE}\n\nA killed sweep continues with the same command.",
     )
     flags.add_argument("--config", metavar="FILE.py[:ARG]", help="what to run, from configs/")
     flags.add_argument("--config.FIELD", metavar="VALUE", help="sets a field of the config")
@@ -39,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Runs the command; returns the exit code."""
     name, fields, rest = split_config_flags(arguments)
-    flags = parser().parse_args(rest)
+    flags = parser().parse(rest)
     config = load_config(name, fields, example="--config=configs/glue.py:mrpc")
     if flags.workdir is None:
         raise UserError("no folder for the sweep: expected --workdir=DIR")

@@ -33,6 +33,7 @@ from gptbert.training.optimizer import make_optimizer
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
 from gptbert.weights.run_folder import is_run_folder
+from gptbert.weights.pretrained import check_vocabulary
 from gptbert.weights.sources import Weights, read_weights
 
 _LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
@@ -163,7 +164,7 @@ def assemble(config: ConfigDict) -> Assembly:
     check_model(model, layout)
     vocabulary = config.tokenizer or _tokenizer_beside(config.init_from)
     tokenizer = load_tokenizer(vocabulary)
-    check_vocabulary(tokenizer, model, vocabulary)
+    check_vocabulary(model, tokenizer, config.init_from or vocabulary)
     if config.max_length > model.positions:
         raise UserError(
             f"--config.max_length={config.max_length} is longer than the {model.positions} "
@@ -269,16 +270,6 @@ def _tokenizer_beside(weights: str) -> str:
     """Where the tokenizer of a run folder or a Hugging Face folder lies."""
     folder = Path(weights)
     return str(folder / "tokenizer" if is_run_folder(folder) else folder)
-
-
-def check_vocabulary(tokenizer: Tokenizer, model: BertConfig, source: str) -> None:
-    """Ids outside of the table would be clipped in silence on a device."""
-    if tokenizer.vocabulary_size != model.vocabulary:
-        raise UserError(
-            f"the vocabulary of {source} has {tokenizer.vocabulary_size} entries, "
-            f"the weights have {model.vocabulary}; expected the vocabulary that the weights were "
-            "trained with (--config.tokenizer=DIR|vocab.txt)"
-        )
 
 
 def _scan_layers(config: ConfigDict) -> bool:

@@ -195,7 +195,7 @@ def _measures(classifier: Classifier, material: Material, outputs: np.ndarray) -
     labels = label_numbers(dataset, dataset.classes)
     predicted = predictions(outputs, regression=classifier.source.is_regression)
     if dataset.classes:
-        # Of a model of more classes than the data knows, none is left over: `_check_labels`.
+        # Both name the same classes: `check` has made sure of it.
         place = np.asarray([dataset.classes.index(name) for name in classifier.source.classes])
         predicted = place[predicted]
     measures: dict[str, Any] = {

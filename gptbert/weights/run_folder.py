@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def read_run(
     if step is None and (folder / "results.json").is_file():
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         step = int(results["checkpoint"]["step"])
-    step, _ = checkpoints.find(step)
+    step, rejected = checkpoints.find(step)
+    for bad, files in rejected.items():
+        print(f"checkpoint {bad} is damaged ({', '.join(files)}); not used", file=sys.stderr)
     if step is None:
         raise UserError(f"{folder} has no checkpoint yet; run `gptbert finetune` there first")
     arrays = checkpoints.restore_arrays(step, prefix="parameters/")

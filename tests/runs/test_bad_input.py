@@ -138,7 +138,7 @@ def test_an_empty_weights_folder(sentence: Refused, tmp_path: Path) -> None:
 def test_vocabulary_of_other_weights(sentence: Refused, bert: Path) -> None:
     rewrite(bert / "vocab.txt", lambda text: text + "zebra\n")
     count = len(VOCABULARY)
-    assert f"has {count + 1} entries, the weights have {count}" in sentence()
+    assert f"the tokenizer has {count + 1} entries, but the weights" in sentence()
 
 
 def test_longer_than_the_positions(sentence: Refused) -> None:
@@ -330,7 +330,9 @@ def test_full_disk_while_writing_the_log(glue: Path, bert: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("platform", ["nonsense", "tpu", "cuda"])
-def test_a_platform_that_is_not_there(platform: str, glue: Path, bert: Path, tmp_path: Path) -> None:
+def test_a_platform_that_is_not_there(
+    platform: str, glue: Path, bert: Path, tmp_path: Path
+) -> None:
     if platform == "cuda" and shutil.which("nvidia-smi"):
         pytest.skip("there may be a GPU here")
     if platform == "tpu" and any(Path("/dev").glob("accel*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -295,6 +296,18 @@ class TestRefusals:
     def test_a_run_on_own_files_needs_a_file(self, reviews_run):
         assert "--file=FILE" in refused("evaluate", f"--workdir={reviews_run}")
 
+    def test_a_damaged_checkpoint(self, mnli_run, tmp_path):
+        copy = shutil.copytree(mnli_run, tmp_path / "run")
+        files = [
+            path for path in (copy / "checkpoints/00000006/state").rglob("*") if path.is_file()
+        ]
+        largest = max(files, key=lambda path: path.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(content)
+        told = refused("evaluate", f"--workdir={copy}")
+        assert "no good checkpoint" in told and largest.name in told
+
     def test_weights_that_are_not_finite(self, tmp_path, mnli_data):
         weights = make_bert_folder(tmp_path / "bert", NLI)
         _edit_head(weights, lambda name, tensor: np.full_like(tensor, np.nan))
@@ -326,6 +339,26 @@ class TestClassifier:
         source = using.Source(bert_dir, found.config, parameters | head, NLI, "cls")
         with pytest.raises(UserError, match="lack pooler/dense"):
             using.Classifier(source)
+
+    def test_looped_layers(self, mnli_run, monkeypatch):
+        """The form that accelerators compute with gives what the CPU's gives."""
+        source = using.read_classifier(mnli_run)
+        texts = [("a good film", "a dull book"), ("some man", "no man sleeps in the garden")]
+        outputs = []
+        for backend in ("cpu", "tpu"):
+            monkeypatch.setattr(using.jax, "default_backend", lambda backend=backend: backend)
+            model = using.Classifier(source)
+            outputs.append(model.outputs(model.encode(texts)))
+        np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-5)
+
+    def test_bfloat16_is_close(self, mnli_run):
+        texts = [("a good film", "a dull book"), ("some man", "no man sleeps in the garden")]
+        exact, rough = (
+            using.Classifier(using.read_classifier(mnli_run), compute_dtype=dtype)
+            for dtype in (None, "bfloat16")
+        )
+        a, b = (model.outputs(model.encode(texts)) for model in (exact, rough))
+        assert 0 < np.abs(a - b).max() < 0.1 * np.abs(a).max()
 
     def test_few_shapes_for_many_chunks(self, reviews_run):
         """Chunks of all sizes share the programs of the largest ones."""

@@ -231,7 +231,9 @@ def test_a_flipped_bit_and_a_cut_file(
     require_same(workdir, left_alone)
 
 
-def test_all_checkpoints_damaged(start: Callable[[], Run], left_alone: Path, tmp_path: Path) -> None:
+def test_all_checkpoints_damaged(
+    start: Callable[[], Run], left_alone: Path, tmp_path: Path
+) -> None:
     workdir = shutil.copytree(left_alone, tmp_path / "run")
     (workdir / "results.json").unlink()
     for manifest in (workdir / "checkpoints").rglob("manifest.json"):

@@ -59,7 +59,7 @@ def summary(folder: Path) -> dict:
 def test_the_papers_grid_is_the_default() -> None:
     found = parser().parse_args([])
     assert found.batch_sizes == "32" and found.learning_rates == "5e-5,4e-5,3e-5,2e-5"
-    assert sweeping.PAPER_RATES == tuple(map(float, found.learning_rates.split(",")))
+    assert tuple(map(float, found.learning_rates.split(","))) == sweeping.PAPER_RATES
 
 
 def test_every_run_is_a_run_folder(swept) -> None:
@@ -80,17 +80,16 @@ def test_mean_deviation_and_median(swept) -> None:
     found = summary(swept[0])
     assert [cell["runs"] for cell in found["cells"]] == [2, 2, 2, 2]
     for cell in found["cells"]:
-        own = [
-            run["metrics"]["f1"]
-            for run in found["runs"]
-            if all(run[key] == cell[key] for key in ("batch_size", "learning_rate"))
-        ]
-        spread = cell["metrics"]["f1"]
-        assert math.isclose(spread["mean"], statistics.mean(own))
-        assert math.isclose(spread["std"], statistics.stdev(own), abs_tol=1e-12)
-        assert math.isclose(spread["median"], statistics.median(own))
-        collapsed = [run for run in found["runs"] if run["collapsed"] and run in found["runs"]]
-        assert cell["collapsed"] <= len(collapsed)
+        own = [run for run in found["runs"] if of_cell(run, cell)]
+        values, spread = [run["metrics"]["f1"] for run in own], cell["metrics"]["f1"]
+        assert math.isclose(spread["mean"], statistics.mean(values))
+        assert math.isclose(spread["std"], statistics.stdev(values), abs_tol=1e-12)
+        assert math.isclose(spread["median"], statistics.median(values))
+        assert cell["collapsed"] == sum(run["collapsed"] for run in own)
+
+
+def of_cell(run: dict, cell: dict) -> bool:
+    return all(run[key] == cell[key] for key in ("batch_size", "learning_rate"))
 
 
 def test_the_choice(swept) -> None:
@@ -99,11 +98,7 @@ def test_the_choice(swept) -> None:
     best = max(found["cells"], key=lambda cell: cell["metrics"]["f1"]["mean"])
     assert found["best"] == {key: best[key] for key in ("batch_size", "learning_rate")}
     chosen = next(run for run in found["runs"] if run["run"] == found["best_run"])
-    rivals = [
-        run["metrics"]["f1"]
-        for run in found["runs"]
-        if all(run[key] == found["best"][key] for key in found["best"])
-    ]
+    rivals = [run["metrics"]["f1"] for run in found["runs"] if of_cell(run, best)]
     assert chosen["metrics"]["f1"] == max(rivals)
     assert "highest mean of the first dev metric" in found["rule"]
     assert f"rule: {found['rule']}" in called.out and found["best_run"] in called.out
