@@ -167,6 +167,9 @@ def train(
     step = saved = int(state.step)
     clock = _Clock(progress)
     under_way = _UnderWay(plan, schedule, log, clock)
+    # XLA on CPU takes the memory of a step when it is queued, and a batch is built in no time
+    # compared with a step; elsewhere one step waits while one runs.
+    queued = 0 if jax.default_backend() == "cpu" else 1
 
     def checkpoint() -> int:
         under_way.finish(saved)
@@ -184,6 +187,7 @@ def train(
                 checkpoint()
             raise Interrupted(f"stopped on request after step {step}; the same command continues")
         batch = plan.batch(step)
+        under_way.leave(queued)
         state, scalars = steps(state, batch, schedule(step), step_key(seed, step))
         step += 1
         under_way.add(step, scalars, batch)
@@ -219,6 +223,11 @@ class _UnderWay:
         self._clock.progress.tokens += tokens
         self._clock.progress.padded_tokens += batch.packed.tokens.size
         self._steps.append((step, scalars, tokens))
+
+    def leave(self, count: int) -> None:
+        """Waits until at most `count` steps are unfinished."""
+        if len(self._steps) > count:
+            jax.block_until_ready(self._steps[-1 - count][1])
 
     def finish(self, saved: int) -> None:
         """Waits for the steps, refuses losses that are no numbers, records the rest.

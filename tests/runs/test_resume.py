@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,8 @@ def left_alone(tmp_path_factory, data: Path, bert_dir: Path) -> Path:
     done = subprocess.run(command, env=environment(None), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert results(workdir)["steps"] == STEPS
+    told = json.loads((workdir / "run.json").read_text())
+    assert told["command"] == shlex.join(["gptbert", *command[3:]])
     return workdir
 
 

@@ -18,7 +18,11 @@ from tests.fabricated import compiled_once, flags, make_glue, results
 from tests.fixtures_runs import Called, call, refused
 
 __all__ = ["compiled_once"]
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.usefixtures("compiled_once", "quickly"),
+    pytest.mark.xdist_group("sweep"),
+]
 
 GRID = ("--batch_sizes=16,20", "--learning_rates=1e-2,1e-30", "--seeds=0,1")
 FIELDS = {"num_epochs": 1, "frozen": "^bert/", "log_every": 1}
