@@ -1,20 +1,15 @@
 """GLUE folders of a few rows in the official form, and the commands that train on them.
 
-Together with the tiny BERT of `tests/fixtures_runs.py` a whole run takes a few seconds, most of
-which is compilation; the fixture `compiled_once` shares that between runs of the same shapes.
+Together with the tiny BERT of `tests/fixtures_runs.py` a whole run takes a few seconds.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
-import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from gptbert.datasets.glue_tasks import GLUE_TASKS, GlueTask
 from gptbert.weights.checkpoints import Checkpoints
@@ -76,29 +71,3 @@ def saved_bits(workdir: Path, step: int) -> dict[str, bytes]:
     """Every array of a checkpoint, bit by bit."""
     arrays = Checkpoints(workdir / "checkpoints").restore_arrays(step)
     return {path: array.tobytes() for path, array in arrays.items()}
-
-
-@pytest.fixture(scope="session")
-def compiled_once(tmp_path_factory) -> Iterator[Path]:
-    """A compilation cache for this session, this process's and its children's."""
-    folder = tmp_path_factory.mktemp("compiled")
-    options = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    variable = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    _set(options)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    yield folder
-    _set(before)
-    del os.environ["JAX_COMPILATION_CACHE_DIR"]
-    if variable is not None:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = variable
-
-
-def _set(options: dict) -> None:
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()  # whether it is used was decided at the first compilation

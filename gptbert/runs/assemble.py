@@ -32,8 +32,8 @@ from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
-from gptbert.weights.run_folder import is_run_folder
 from gptbert.weights.pretrained import check_vocabulary
+from gptbert.weights.run_folder import is_run_folder
 from gptbert.weights.sources import Weights, read_weights
 
 _LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers

@@ -12,7 +12,7 @@ from gptbert.pipeline.encode import encode_texts
 class Letters:
     """A tokenizer whose tokens are letters."""
 
-    class special:  # noqa: N801
+    class special:
         cls, sep = 1, 2
 
     def encode_batch(self, texts):

@@ -16,11 +16,10 @@ import pytest
 
 from gptbert.weights import checkpoints
 from gptbert.weights.safetensors_files import open_tensors, write_safetensors
-from tests.fabricated import compiled_once, contents, flags, make_glue
+from tests.fabricated import contents, flags, make_glue
 from tests.fixtures_runs import VOCABULARY, call, make_bert_folder, make_reviews, refused
 
-__all__ = ["compiled_once"]
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 Refused = Callable[..., str]
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from gptbert.runs import finetune
-from tests.fabricated import compiled_once, flags, make_glue, results
+from tests.fabricated import flags, make_glue, results
 from tests.fixtures_runs import Called, call, refused
 
-__all__ = ["compiled_once"]
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 FIELDS = {"max_length": 20, "num_epochs": 1, "frozen": "^bert/"}
 

@@ -22,15 +22,10 @@ from gptbert.weights.checkpoints import Checkpoints
 from gptbert.weights.huggingface import read_bert
 from gptbert.weights.run_folder import read_run
 from gptbert.weights.safetensors_files import open_tensors, write_safetensors
-from tests.fabricated import ROWS, compiled_once, contents, flags, make_glue, results
+from tests.fabricated import ROWS, contents, flags, make_glue, results
 from tests.fixtures_runs import VOCABULARY, call, make_bert_folder, refused
 
-__all__ = ["compiled_once"]
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.usefixtures("compiled_once", "quickly"),
-    pytest.mark.xdist_group("finetune"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 HEAD_ONLY = {"frozen": "^bert/", "learning_rate": 1e-2}  # compiles fast
 OTHERS = ("cola", "sst2", "qqp", "qnli", "rte", "wnli")
@@ -98,16 +93,14 @@ def test_results(run: Path) -> None:
     assert found["hyperparameters"]["learning_rate"] == 1e-3
     assert found["hyperparameters"]["warmup_proportion"] == 0.1
     assert found["wall_clock_seconds"] >= found["train_seconds"] > 0
-    assert math.isclose(
-        found["examples_per_second"], 11 * 16 / found["train_seconds"], rel_tol=0.01
-    )
+    rate = 11 * 16 / found["train_seconds"]
+    assert math.isclose(found["examples_per_second"], rate, rel_tol=0.01)
     assert found["tokens_per_second_with_padding"] >= found["tokens_per_second"] > 0
     assert found["device_count"] == jax.device_count() and found["device_kind"] == "cpu"
-    assert {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"} <= set(
-        found["versions"]
-    )
+    libraries = {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"}
+    assert set(found["versions"]) == libraries
     assert "git_commit" in found and len(found["git_commit"] or 40 * "0") >= 40
-    assert len(found["shapes"]) >= 1 and found["collapsed"] not in (None, "")
+    assert len(found["shapes"]) >= 1 and found["collapsed"] in (True, False)
 
 
 def test_metrics_are_those_of_the_predictions(run: Path) -> None:

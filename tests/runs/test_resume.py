@@ -25,11 +25,10 @@ import pytest
 
 from gptbert.training.run_log import read_metrics
 from gptbert.weights.checkpoints import Checkpoints
-from tests.fabricated import compiled_once, flags, make_glue, results, saved_bits
+from tests.fabricated import flags, make_glue, results, saved_bits
 from tests.fixtures_runs import refused
 
-__all__ = ["compiled_once"]
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("resume")]
+pytestmark = pytest.mark.e2e
 
 STEPS = 18
 # Saves at every third step and at evaluations, so that a kill often falls into one.
@@ -88,22 +87,22 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def server(compiled_once: Path) -> Iterator[subprocess.Popen[str]]:
+def server() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SERVER)]
     pipe = subprocess.PIPE
     options = {"stdin": pipe, "stdout": pipe, "text": True}
-    with subprocess.Popen(command, env=environment(compiled_once), **options) as process:
+    with subprocess.Popen(command, env=environment(), **options) as process:
         yield process
         assert process.stdin is not None
         process.stdin.close()
 
 
-def environment(cache: Path | None) -> dict[str, str]:
+def environment(*, cached: bool = True) -> dict[str, str]:
+    """Of the test session, with its compilation cache (which tests/conftest.py sets) or without."""
     own = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-    own["GPTBERT_COMPILATION_CACHE"] = str(cache) if cache else "0"
-    own["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    return inherited | own | ({"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {})
+    own["GPTBERT_COMPILATION_CACHE"] = "0"
+    inherited = {k: v for k, v in os.environ.items() if cached or not k.startswith("JAX_COMP")}
+    return inherited | own
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,7 @@ def left_alone(tmp_path_factory, data: Path, bert_dir: Path) -> Path:
     """A run that nobody disturbed, started as a user does, compiled without the cache."""
     workdir = tmp_path_factory.mktemp("runs") / "left_alone"
     command = [sys.executable, "-m", "gptbert", *flags(data, bert_dir, workdir, **FIELDS)]
-    done = subprocess.run(command, env=environment(None), capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(cached=False), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert results(workdir)["steps"] == STEPS
     told = json.loads((workdir / "run.json").read_text())

@@ -14,15 +14,10 @@ import pytest
 from gptbert.commands.sweep import parser
 from gptbert.errors import Interrupted
 from gptbert.runs import sweep as sweeping
-from tests.fabricated import compiled_once, flags, make_glue, results
+from tests.fabricated import flags, make_glue, results
 from tests.fixtures_runs import Called, call, refused
 
-__all__ = ["compiled_once"]
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.usefixtures("compiled_once", "quickly"),
-    pytest.mark.xdist_group("sweep"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 GRID = ("--batch_sizes=16,20", "--learning_rates=1e-2,1e-30", "--seeds=0,1")
 FIELDS = {"num_epochs": 1, "frozen": "^bert/", "log_every": 1}
