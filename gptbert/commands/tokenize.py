@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from gptbert.commands.arguments import Parser
 from gptbert.errors import UserError
 from gptbert.tokenizers import load_tokenizer
 
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
       UserError: No tokenizer there, or a line of the input is not UTF-8.
     """
     parser = _parser()
-    flags = parser.parse_intermixed_args(arguments)
+    flags = parser.parse(arguments)
     if flags.text and flags.input is not None:
         parser.error("argument --input: not allowed with TEXT")
     tokenizer = load_tokenizer(flags.tokenizer, lowercase=False if flags.cased else None)
@@ -49,14 +49,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gptbert tokenize",
-        description=HELP[0].upper() + HELP[1:] + ".",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("tokenize", HELP, _EPILOG)
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a text; each gives a line")
     parser.add_argument(
         "--tokenizer",

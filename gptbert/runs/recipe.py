@@ -37,7 +37,7 @@ def finetuning(task: str) -> ConfigDict:
     # When to look and to save; 0 means: only at the end of each epoch / never.
     config.eval_every = 0  # steps
     config.checkpoint_every = 0  # steps
-    config.keep = 1  # newest checkpoints kept, beside the best one
+    config.keep = 2  # newest checkpoints kept, beside the best one
     config.log_every = 10  # steps
     config.early_stopping = 0  # evaluations without a better one; 0 is off
     config.select = (

@@ -6,6 +6,7 @@ terminal there is a progress bar; elsewhere a plain line now and then.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -18,17 +19,12 @@ from tqdm import tqdm
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; a last line cut short by a kill is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    records = []
-    for number, line in enumerate(lines):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines) - 1 and line:
-                continue
+    """The records of a `metrics.jsonl`; what a kill or a power cut left of a line is left out."""
+    records: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            with contextlib.suppress(json.JSONDecodeError):
+                records.append(json.loads(line))
     return records
 
 

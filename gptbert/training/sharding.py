@@ -17,6 +17,7 @@ Sizes that do not divide have a written rule:
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import Any
 
@@ -113,11 +114,24 @@ def _last_name(keys: tuple[Any, ...]) -> str:
     return str(named[-1]) if named else ""
 
 
+def usable_devices() -> list[Any]:
+    """JAX's devices; raises UserError if the platform asked for cannot be used."""
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where a plugin is missing
+        reason = (str(error).splitlines() or ["it is not installed"])[0].split(" (set JAX_")[0]
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX_PLATFORMS={asked!r} cannot be used: {reason}; expected the name of a platform "
+            "that is there, such as cpu, or nothing for the best one"
+        ) from None
+
+
 def make_layout(
     data: int = -1, fsdp: int = 1, tensor: int = 1, devices: list[Any] | None = None
 ) -> Layout:
     """A mesh over the devices; -1 for one axis takes what is left."""
-    devices = jax.devices() if devices is None else devices
+    devices = usable_devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
     known = int(np.prod([size for size in sizes if size > 0]))
     if sizes.count(-1) == 1 and len(devices) % known == 0:

@@ -2,7 +2,8 @@
 
 Whatever the objective, a run is a pure function of its plan: batch, learning rate and dropout key
 of every step follow from (seed, step), so that a run continued from a checkpoint makes the updates
-that it would have made.
+that it would have made, bit for bit on the same devices (on CPU: with as many cores, by whose
+number XLA divides its sums).
 """
 
 from __future__ import annotations

@@ -161,7 +161,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, server, monkeypatch) ->
         (["glue"], r"unknown data set 'glue'"),
         ([], r"takes one data set, found 0; for instance `gptbert prepare glue/mrpc"),
         (["glue/rte", "glue/mrpc"], r"takes one data set, found 2"),
-        (["glue/rte", "--datadir=x"], r"unknown flag --datadir \(did you mean '--data_dir'\?\)"),
+        (
+            ["glue/rte", "--datadir=x"],
+            r"unknown argument --datadir \(did you mean '--data_dir'\?\)",
+        ),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str) -> None:

@@ -18,11 +18,10 @@ from gptbert.errors import UserError
 from gptbert.runs import evaluate, using
 from gptbert.tasks.classification import Task
 from gptbert.weights.pretrained import load
-from tests.fabricated import compiled_once, contents, make_glue
+from tests.fabricated import contents, make_glue
 from tests.fixtures_runs import NLI, SENTIMENT, call, make_bert_folder, make_reviews, refused
 
-__all__ = ["compiled_once"]
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 PAIRS = ("The cat sings .", "a dog runs")
 

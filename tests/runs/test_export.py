@@ -10,11 +10,10 @@ import pytest
 
 from gptbert.weights.huggingface import read_bert
 from gptbert.weights.run_folder import read_run
-from tests.fabricated import compiled_once, contents
+from tests.fabricated import contents
 from tests.fixtures_runs import NLI, call, make_bert_folder, refused
 
-__all__ = ["compiled_once"]
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 FILES = {"README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer.json"}
 PAIRS = ("--pair", "a good film", "a dull book", "--pair", "Some man sleeps !", "no man sleeps")

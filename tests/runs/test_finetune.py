@@ -259,7 +259,13 @@ def test_regression(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
 
 
 def test_best_on_dev(even: Path, bert_dir: Path, tmp_path: Path) -> None:
-    fields = {"eval_every": 2, "select": "best", "learning_rate": 0.3, "frozen": "^bert/"}
+    fields = {
+        "eval_every": 2,
+        "select": "best",
+        "learning_rate": 0.3,
+        "frozen": "^bert/",
+        "keep": 1,
+    }
     found = train(even, bert_dir, tmp_path / "run", num_epochs=4, **fields)
     assert [e["step"] for e in found["evaluations"]] == [2, 4, 6, 8, 10, 12, 14, 15]
     best = max(found["evaluations"], key=lambda e: (e["metrics"]["f1"], -e["step"]))

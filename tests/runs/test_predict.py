@@ -21,11 +21,10 @@ from gptbert.datasets import Example
 from gptbert.runs import chunks, predict
 from gptbert.runs.output import whole_file
 from gptbert.runs.using import Classifier, read_classifier
-from tests.fabricated import compiled_once, contents
+from tests.fabricated import contents
 from tests.fixtures_runs import SENTIMENT, call, make_bert_folder, refused
 
-__all__ = ["compiled_once"]
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("compiled_once", "quickly")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 TEXTS = ["a good film .", "the dull, very dull book", 'a "fine" story']
 WRITTEN = {

@@ -14,8 +14,6 @@ from gptbert.errors import UserError
 from gptbert.models.presets import BertConfig, Compute
 from gptbert.training.sharding import make_layout
 
-pytestmark = pytest.mark.xdist_group("sharding")
-
 LAYOUTS = {
     "data parallel": (8, 1, 1),
     "fully sharded": (1, 8, 1),

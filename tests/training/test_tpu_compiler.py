@@ -22,7 +22,7 @@ from gptbert.training.sharding import make_layout, pad_vocabulary
 from gptbert.training.step import Training, jit_update
 from tests.tiny import make
 
-pytestmark = [pytest.mark.tpu_compiler, pytest.mark.xdist_group("tpu")]
+pytestmark = pytest.mark.tpu_compiler
 GIB = 2**30
 CORE = 7.48 * GIB
 
