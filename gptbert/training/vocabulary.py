@@ -4,9 +4,9 @@ A row whose word never occurs has gradient zero, hence moments zero, hence the u
 
     p <- p - rate * (0 + decay * p) = p * (1 - rate * decay)
 
-at every step: after s steps it is its start times a product of scalars. CoLA's training data uses
-a fifth of BERT's 30,522 rows; leaving the rest out of the state spares the optimizer's passes over
-them, which are a sixth of a packed step, and changes nothing but rounding.
+at every step: after s steps it is its start times a product of scalars. A small task uses few of
+BERT's 30,522 rows; leaving the others out of the state spares the optimizer's passes over them,
+a visible share of a packed step on a CPU, and changes nothing but rounding.
 """
 
 from __future__ import annotations
