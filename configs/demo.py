@@ -12,6 +12,6 @@ def get_config():
     config = finetuning("docstrings")
     config.num_epochs = 1.0
     config.max_length = 64
-    config.eval_every = 30
+    config.eval_every = 23
     config.log_every = 7
     return config
