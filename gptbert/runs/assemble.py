@@ -203,6 +203,7 @@ def assemble(config: ConfigDict) -> Assembly:
     fingerprints = {f"data of {split}": dataset.fingerprint for split, dataset in datasets.items()}
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
+    notes = list(dict.fromkeys(notes))  # readers of both splits may say the same
     return Assembly(
         config, task, classes, model, compute, tokenizer, features, training, build, start, notes,
         fingerprints,

@@ -102,7 +102,7 @@ def run(
     config, training, task = assembly.config, assembly.training, assembly.task
     began = time.perf_counter()
     split = next(iter(task.evaluation))
-    for note in [] if quiet else dict.fromkeys(assembly.notes):
+    for note in [] if quiet else assembly.notes:
         print(f"note: {note}", file=sys.stderr)
 
     # Plan and state.
@@ -253,7 +253,7 @@ def _results(
         "examples": len(assembly.features[split]),
         "examples_by_split": {name: len(each) for name, each in assembly.features.items()},
         "truncated": {n: int(each.truncated.sum()) for n, each in assembly.features.items()},
-        "notes": list(dict.fromkeys(assembly.notes)),
+        "notes": assembly.notes,
         "seed": config.seed,
         "steps": steps,
         "shapes": [str(shape) for shape in plan.shapes],
