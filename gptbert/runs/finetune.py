@@ -33,7 +33,7 @@ from gptbert.training.state import TrainState, abstract, computed_form, saved_fo
 from gptbert.training.trainer import Cadence, CompiledSteps, Progress, train
 from gptbert.training.vocabulary import WORD_TABLE, UsedVocabulary, renumbered, used_ids
 from gptbert.weights.checkpoints import Checkpoints
-from gptbert.weights.run_folder import write_description
+from gptbert.weights.run_folder import tell_damaged, write_description
 
 SHOWN = 24  # predictions that results.json carries for the report
 
@@ -127,22 +127,24 @@ def run(
     checkpoints.clean()
     restored = checkpoints.restore(on_disk)
     if restored is not None:
-        for bad, files in restored.rejected.items():
-            print(f"checkpoint {bad} is damaged ({', '.join(files)}); not used", file=sys.stderr)
+        tell_damaged(restored.rejected)
         whole = computed_form(restored.state, assembly.layout, scan_layers=scan_layers)
         progress = Progress(**restored.info)
         if not quiet:
             print(f"continuing after step {restored.step} of {plan.steps}", file=sys.stderr)
 
     # Loop. The state that is trained may be lean; scored and saved is always the whole one.
+    def whole_of(state: TrainState) -> TrainState:
+        return lean.expand(state) if lean else state
+
     def evaluate(state: TrainState) -> dict[str, float]:
-        parameters = (lean.expand(state) if lean else state).parameters
+        parameters = whole_of(state).parameters
         return scorer.metrics(parameters, split, task.metrics, regression=task.is_regression)
 
     def save(state: TrainState, progress: Progress, keep_also: set[int]) -> None:
         checkpoints.save(
             int(state.step),
-            saved_form(lean.expand(state) if lean else state, vocabulary),
+            saved_form(whole_of(state), vocabulary),
             dataclasses.asdict(progress),
             keep_also=keep_also,
         )
@@ -168,7 +170,7 @@ def run(
     last, best = int(state.step), progress.best(task.metrics[0])
     assert best is not None
     chosen = best if config.select == "best" or config.early_stopping else progress.evaluations[-1]
-    parameters = (lean.expand(state) if lean else state).parameters
+    parameters = whole_of(state).parameters
     if chosen["step"] != last:
         found = checkpoints.restore(on_disk, chosen["step"])
         assert found is not None
@@ -205,7 +207,7 @@ def lean_vocabulary(
 def scorer_of(assembly: Assembly, parameters: Any) -> Scorer:
     """Scores every split but the training data."""
     features = {name: each for name, each in assembly.features.items() if name != "train"}
-    return Scorer(assembly.training, parameters, features)
+    return Scorer(assembly.training, parameters, features, assembly.task.outputs)
 
 
 def _evaluation_steps(config: ConfigDict, plan: TrainingPlan) -> list[int]:

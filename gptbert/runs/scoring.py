@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,18 +10,36 @@ import jax
 import numpy as np
 
 from gptbert.metrics.glue import glue_metrics
+from gptbert.pipeline.batch import Batch
 from gptbert.pipeline.encode import Features
-from gptbert.pipeline.plan import plan_scoring
+from gptbert.pipeline.plan import ScoringPlan, plan_scoring
 from gptbert.tasks.classification import predictions
 from gptbert.training.step import Training, jit_score
 
-Score = Callable[[Any, Any], jax.Array]
+
+def collect(plan: ScoringPlan, score: Callable[[Batch], jax.Array], width: int) -> np.ndarray:
+    """Scores every example of a plan exactly once; float32 [E,C] in the order of the data."""
+    collected = np.zeros((len(plan.features), width), np.float32)
+    times = np.zeros(len(plan.features), int)
+    # All batches are handed to the devices before the first result is asked for.
+    for examples, batch, scores in [(e, b, score(b)) for e, b in plan.iterate()]:
+        rows, slots = np.nonzero(batch.targets.weights)
+        starts = batch.targets.starts[rows, slots]
+        which = examples[batch.packed.segments[rows, starts] - 1]
+        collected[which] = np.asarray(scores)[rows, slots]
+        times[which] += 1
+    assert (times == 1).all(), "an example was not scored exactly once"
+    return collected
 
 
 class Scorer:
     """Scores splits with the parameters of the moment; compiles once for each split's shape."""
 
-    def __init__(self, training: Training, parameters: Any, features: dict[str, Features]) -> None:
+    def __init__(
+        self, training: Training, parameters: Any, features: dict[str, Features], width: int
+    ) -> None:
+        """`width` is C, the number of outputs."""
+        self._width = width
         self._score = jit_score(training, parameters)
         self._features = features
         multiple = training.layout.row_multiple
@@ -30,22 +49,7 @@ class Scorer:
 
     def outputs(self, parameters: Any, split: str) -> np.ndarray:
         """float32 [E,C] in the order of the data."""
-        collected: np.ndarray | None = None
-        waiting = []
-        for examples, batch in self._plans[split].iterate():
-            waiting.append((examples, batch, self._score(parameters, batch)))
-        for examples, batch, scores in waiting:
-            rows, slots = np.nonzero(batch.targets.weights)
-            starts = batch.targets.starts[rows, slots]
-            which = examples[batch.packed.segments[rows, starts] - 1]
-            values = np.asarray(scores)[rows, slots]
-            if collected is None:
-                shape = (len(self._features[split]), values.shape[-1])
-                collected, times = np.zeros(shape, np.float32), np.zeros(shape[0], int)
-            collected[which] = values
-            times[which] += 1
-        assert collected is not None and (times == 1).all(), "an example was not scored once"
-        return collected
+        return collect(self._plans[split], functools.partial(self._score, parameters), self._width)
 
     def metrics(
         self, parameters: Any, split: str, names: tuple[str, ...], *, regression: bool

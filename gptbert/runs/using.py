@@ -25,6 +25,7 @@ from gptbert.models.presets import BertConfig, Compute
 from gptbert.pipeline.encode import Features, encode_texts
 from gptbert.pipeline.packing import Shape
 from gptbert.pipeline.plan import ScoringPlan
+from gptbert.runs.scoring import collect
 from gptbert.tasks.classification import TextObjective
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
@@ -218,18 +219,9 @@ class Classifier:
         Raises:
           RunFailed: One of them is not a finite number.
         """
-        collected = np.zeros((len(features), self.source.outputs), np.float32)
-        times = np.zeros(len(features), int)
         plan = ScoringPlan(features, self._shape(features))
-        # All batches are handed to the devices before the first result is asked for.
-        scored = [(e, b, self._score(self._parameters, b)) for e, b in plan.iterate()]
-        for examples, batch, scores in scored:
-            rows, slots = np.nonzero(batch.targets.weights)
-            starts = batch.targets.starts[rows, slots]
-            which = examples[batch.packed.segments[rows, starts] - 1]
-            collected[which] = np.asarray(scores)[rows, slots]
-            times[which] += 1
-        assert (times == 1).all(), "an example was not scored exactly once"
+        score = functools.partial(self._score, self._parameters)
+        collected = collect(plan, score, self.source.outputs)
         if bad := int((~np.isfinite(collected).all(-1)).sum()):
             raise RunFailed(
                 f"the model in {self.source.folder} gives numbers that are not finite for {bad} of "

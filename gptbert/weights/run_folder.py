@@ -95,9 +95,14 @@ def read_run(
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         step = int(results["checkpoint"]["step"])
     step, rejected = checkpoints.find(step)
-    for bad, files in rejected.items():
-        print(f"checkpoint {bad} is damaged ({', '.join(files)}); not used", file=sys.stderr)
+    tell_damaged(rejected)
     if step is None:
         raise UserError(f"{folder} has no checkpoint yet; run `gptbert finetune` there first")
     arrays = checkpoints.restore_arrays(step, prefix="parameters/")
     return description, arrays, step
+
+
+def tell_damaged(rejected: dict[int, list[str]]) -> None:
+    """Names checkpoints that were passed over, and what is wrong with them, on stderr."""
+    for step, files in rejected.items():
+        print(f"checkpoint {step} is damaged ({', '.join(files)}); not used", file=sys.stderr)
