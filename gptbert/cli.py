@@ -19,8 +19,9 @@ from gptbert.errors import (
     nearest,
 )
 
-# name -> what it does; the module is gptbert.commands.<name>.
+# name -> what it does; the module is gptbert.commands.<name>, a hyphen being an underscore.
 COMMANDS = {
+    "pretrain": "pre-train BERT, GPT or GPT-2 on a prepared corpus",
     "finetune": "fine-tune a pre-trained encoder on a labelled set",
     "sweep": "fine-tune a grid of batch sizes, learning rates and seeds; pick the best on dev",
     "evaluate": "score a labelled file, another split or another task with a finished run",
@@ -28,6 +29,8 @@ COMMANDS = {
     "export": "write weights as a Hugging Face folder",
     "submit": "make GLUE's submission archive from finished runs",
     "prepare": "download and prepare a data set (the only command that uses the network)",
+    "train-vocabulary": "learn a vocabulary from raw text",
+    "prepare-corpus": "encode raw text as a token store, for pre-training",
     "tokenize": "show the tokens or ids of texts",
     "report": "write the HTML page of a finished run",
     "demo": "fine-tune the packaged 6-layer BERT on pairs from the standard library",
@@ -67,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"unknown command {name!r}{nearest(name, COMMANDS)}; see gptbert --help"
             )
         runtime.prepare()
-        return importlib.import_module(f"gptbert.commands.{name}").main(rest)
+        return importlib.import_module(f"gptbert.commands.{name.replace('-', '_')}").main(rest)
     except UserError as error:
         print(f"gptbert: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

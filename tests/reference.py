@@ -100,7 +100,7 @@ def compute(
 
     def loss(parameters, batch):
         model = merge(graph, parameters)
-        total = objective.loss_sum(model, batch, None, anywhere)
+        total = objective.sums(model, batch, None, anywhere)["loss"]
         outputs = objective.outputs(model, batch, anywhere), model.bert(batch.packed)
         return total / batch.targets.weights.sum(), outputs
 

@@ -86,10 +86,10 @@ def gradients(fixed: Training, parameters: dict[str, jax.Array], batch: Batch):
     def loss(parameters):
         model = merge(fixed.graph, parameters)
         noise = Noise(key, batch.packed.segments, batch.packed.positions)
-        total = fixed.objective.loss_sum(
+        sums = fixed.objective.sums(
             model, batch, noise if fixed.dropout else None, fixed.layout.place
         )
-        return total / batch.targets.weights.sum()
+        return sums["loss"] / batch.targets.weights.sum()
 
     return jax.jit(jax.value_and_grad(loss))(parameters)
 

@@ -25,7 +25,7 @@ from gptbert.pipeline.batch import real_tokens  # noqa: E402
 from gptbert.runs.assemble import assemble  # noqa: E402
 from gptbert.runs.finetune import lean_vocabulary, plan_run, start_state  # noqa: E402
 from gptbert.runs.folder import versions  # noqa: E402
-from gptbert.training.optimizer import bert_schedule  # noqa: E402
+from gptbert.training.schedules import make_schedule  # noqa: E402
 from gptbert.training.trainer import CompiledSteps  # noqa: E402
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     config = load_config(f"configs/glue.py:{flags.task}", fields, example="")
     assembly = assemble(config)
     plan = plan_run(assembly, [config.seed])[0]
-    rate = bert_schedule(config.learning_rate, int(0.1 * plan.steps), plan.steps)
+    rate = make_schedule("bert", config.learning_rate, int(0.1 * plan.steps), plan.steps)
     state = start_state(assembly)
     if lean := lean_vocabulary(assembly, state, rate):
         state = lean.compact(state)

@@ -10,12 +10,14 @@ from gptbert.commands.arguments import Parser
 from gptbert.errors import UserError
 from gptbert.tokenizers import load_tokenizer
 
-HELP = "show the word pieces, or their ids, of texts"
+HELP = "show the pieces, or their ids, of texts"
 
 _EPILOG = """\
 Texts are the arguments, else the lines of --input, else those of standard input. Only a line feed
 ends a line, an empty line gives an empty line, and special tokens are not added: "[MASK]" in a text
-is split like any text.
+is split like any text. Pieces are shown as the vocabulary spells them: "##" continues a word
+(WordPiece), "</w>" ends one (GPT), U+0120 is a space (GPT-2), and so is U+2581 (SentencePiece); a
+line feed within a piece is shown as \\n.
 
 example:
   printf '%s\\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' play '##ing' '!' > tiny.txt
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> int:
     try:
         for text in _texts(flags.text, flags.input):
             pieces = map(str, tokenizer.encode(text)) if flags.ids else tokenizer.tokenize(text)
-            out.write(" ".join(pieces).encode() + b"\n")
+            out.write(" ".join(pieces).replace("\n", "\\n").encode() + b"\n")
             # A program at the other end may wait for this line before it sends the next.
             out.flush()
     except BrokenPipeError:  # whoever reads, for instance `head`, has seen enough
@@ -55,11 +57,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "--tokenizer",
         required=True,
-        metavar="DIR|vocab.txt",
-        help="a folder with vocab.txt or tokenizer.json, or a vocab.txt",
+        metavar="DIR|FILE",
+        help="a folder of any kind (vocab.txt, tokenizer.json, vocab.json and merges.txt, "
+        "spiece.model), or one of its files",
     )
     parser.add_argument(
-        "--cased", action="store_true", help="do not lower-case, whatever the files say"
+        "--cased", action="store_true", help="WordPiece: do not lower-case, whatever the files say"
     )
     parser.add_argument("--ids", action="store_true", help="print ids instead of pieces")
     parser.add_argument("--input", metavar="FILE", help="read the lines of a file")
@@ -78,12 +81,16 @@ def _lines(path: str | None) -> Iterator[str]:
     name = "standard input" if path is None else path
     try:
         if path is None:
-            yield from _decoded(sys.stdin.buffer, name, "line")
+            yield from _decoded(_without_ends(sys.stdin.buffer), name, "line")
         else:
             with open(path, "rb") as file:
-                yield from _decoded(file, name, "line")
+                yield from _decoded(_without_ends(file), name, "line")
     except OSError as error:
         raise UserError(f"cannot read {name}: {error.strerror}") from error
+
+
+def _without_ends(lines: Iterable[bytes]) -> Iterator[bytes]:
+    return (line.removesuffix(b"\n") for line in lines)
 
 
 def _decoded(lines: Iterable[bytes], source: str, unit: str) -> Iterator[str]:

@@ -169,7 +169,7 @@ def _usable_functions(root: Path) -> tuple[list[Function], tuple[str, ...]]:
     """Returns the functions with a description of their own and notes on what was left out."""
     functions: dict[str, Function] = {}
     unreadable = 0
-    for path, module in _modules(root):
+    for path, module in public_modules(root):
         try:
             found = list(_functions_in(path.read_bytes(), module))
         except (OSError, SyntaxError, ValueError, RecursionError):
@@ -185,7 +185,7 @@ def _usable_functions(root: Path) -> tuple[list[Function], tuple[str, ...]]:
     return kept, tuple(notes)
 
 
-def _modules(root: Path) -> Iterator[tuple[Path, str]]:
+def public_modules(root: Path) -> Iterator[tuple[Path, str]]:
     """Yields (file, dotted name) of all public modules below `root`, in the order of names."""
     for folder, subfolders, files in os.walk(root):
         # Folders such as site-packages and config-3.11-x86_64 have names that none can import.
@@ -214,13 +214,13 @@ def _functions_in(source: bytes, module: str) -> Iterator[Function]:
             if isinstance(node, ast.ClassDef) and _is_public(node.name):
                 pending.append((f"{prefix}.{node.name}", node.body))
             elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                description = _description(node)
+                description = description_of(node)
                 if description and _is_public(node.name):
                     name = f"{prefix}.{node.name}".removeprefix(".")
-                    yield Function(module, name, _arguments(node.args), description)
+                    yield Function(module, name, argument_names(node.args), description)
 
 
-def _description(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def description_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     """The docstring's first sentences, or "" where there is none that could be recognised.
 
     A description that spells the function's name as code does (`copy_tree`, `copytree(`) would
@@ -241,7 +241,7 @@ def _description(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return "" if told or words < MIN_WORDS else description
 
 
-def _arguments(arguments: ast.arguments) -> str:
+def argument_names(arguments: ast.arguments) -> str:
     """Renders the names of the arguments, `self` and `cls` apart: "(src, dst, *, mode)"."""
     names = [a.arg for a in arguments.posonlyargs + arguments.args]
     if names and names[0] in ("self", "cls"):

@@ -21,7 +21,7 @@ _GOLDEN = np.uint32(0x9E3779B9)
 # Sites within a layer; a layer's sites are `SITES_PER_LAYER * layer + site`.
 SITES_PER_LAYER = 4
 ATTENTION_PROBABILITIES, ATTENTION_OUTPUT, MLP_OUTPUT = 0, 1, 2
-EMBEDDINGS, CLASSIFIER = 0x10000, 0x10001
+EMBEDDINGS, CLASSIFIER, WORD_TABLE, POSITION_TABLE = 0x10000, 0x10001, 0x10002, 0x10003
 
 
 def _mix(h: jax.Array) -> jax.Array:
@@ -77,6 +77,20 @@ class Noise:
     def vectors(self, x: jax.Array, segments: jax.Array, rate: float, site: int) -> jax.Array:
         """Drops features of one vector an example: `x` [R,N,D] of examples `segments` [R,N]."""
         return Noise(self.key, segments, jnp.zeros_like(segments)).features(x, rate, site)
+
+    def table_rows(self, x: jax.Array, rows: jax.Array, rate: float, site: int) -> jax.Array:
+        """Drops entries of a table for the whole step: `x` [...,D] are its rows `rows` [...].
+
+        An entry is kept or dropped wherever it is looked up, so that dropping the rows that were
+        looked up and looking up rows of a dropped table are the same.
+        """
+        if not rate:
+            return x
+        start = _mix(self.key[0] + jnp.asarray(site, jnp.uint32) * _GOLDEN)
+        address = _mix(start ^ (rows.astype(jnp.uint32) * _GOLDEN + self.key[1]))[..., None]
+        shape = (1,) * (x.ndim - 1) + x.shape[-1:]
+        feature = jax.lax.broadcasted_iota(jnp.uint32, shape, x.ndim - 1)
+        return _drop(x, _mix(address + feature * _GOLDEN), rate)
 
 
 def _drop(x: jax.Array, bits: jax.Array, rate: float) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What is put on top of an encoder: one small head a task family (BERT section 4)."""
+"""What is put on top of a backbone: one small head a task family (BERT section 4, GPT 3.2)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from flax import nnx
 
 from gptbert.errors import UserError, nearest
 from gptbert.models import dropout
+from gptbert.models.decoder import Gpt
 from gptbert.models.dropout import Noise
 from gptbert.models.encoder import Bert, Pooler
 from gptbert.models.inputs import Packed
-from gptbert.models.layers import Dense, Place, anywhere
-from gptbert.models.presets import BertConfig, Compute
+from gptbert.models.layers import Dense, Place, anywhere, normal, truncated_normal
+from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig
 
 Pooling = Literal["cls", "mean"]
 POOLINGS = ("cls", "mean")
@@ -23,6 +24,15 @@ POOLINGS = ("cls", "mean")
 def gather_slots(x: jax.Array, starts: jax.Array) -> jax.Array:
     """x [R,T,D], starts int32 [R,N] -> the vectors x[r, starts[r, n]], [R,N,D]."""
     return jnp.take_along_axis(x, starts[..., None], axis=1)
+
+
+def added_slots(x: jax.Array, starts: jax.Array) -> jax.Array:
+    """As `gather_slots`; of starts [R,N,K] the K vectors of each slot added up, [R,N,D]."""
+    if starts.ndim == 2:
+        return gather_slots(x, starts)
+    rows, slots, sequences = starts.shape
+    found = gather_slots(x, starts.reshape(rows, slots * sequences))
+    return found.reshape(rows, slots, sequences, -1).sum(2)
 
 
 def mean_slots(x: jax.Array, segments: jax.Array, wanted: jax.Array) -> jax.Array:
@@ -53,7 +63,8 @@ class SequenceClassifier(nnx.Module):
             )
         self.bert = Bert(config, compute, rngs)
         self.pooler = Pooler(config, compute, rngs) if pooling == "cls" else None
-        self.classifier = Dense(config.width, classes, config.initial_stddev, rngs)
+        draw = truncated_normal(config.initial_stddev)
+        self.classifier = Dense(config.width, classes, draw, rngs)
         self.rate, self.compute = config.dropout, compute
 
     def __call__(
@@ -73,3 +84,52 @@ class SequenceClassifier(nnx.Module):
         if noise is not None:
             pooled = noise.vectors(pooled, segments, self.rate, dropout.CLASSIFIER)
         return self.classifier(pooled, self.compute.dtype).astype(jnp.float32)
+
+
+class GptClassifier(nnx.Module):
+    """One score a class from the vector of each example's last token (GPT section 3.2).
+
+    Where an example is several sequences (the two orders of a similarity pair), their vectors are
+    added up before the linear layer.
+    """
+
+    def __init__(self, config: GptConfig, compute: Compute, classes: int, rngs: nnx.Rngs) -> None:
+        self.gpt = Gpt(config, compute, rngs)
+        self.classifier = Dense(config.width, classes, normal(config.initial_stddev), rngs)
+        self.rate, self.compute = config.dropout, compute
+
+    def __call__(
+        self,
+        packed: Packed,
+        starts: jax.Array,
+        noise: Noise | None = None,
+        place: Place = anywhere,
+    ) -> jax.Array:
+        """Packed tokens [R,T], where to read [R,N] or [R,N,K] -> logits float32 [R,N,C].
+
+        The K sequences of an example are segments of one row.
+        """
+        x = added_slots(self.gpt(packed, noise, place), starts)
+        if noise is not None:
+            first = starts if starts.ndim == 2 else starts[..., 0]
+            segments = jnp.take_along_axis(packed.segments, first, axis=1)
+            x = noise.vectors(x, segments, self.rate, dropout.CLASSIFIER)
+        return self.classifier(x, self.compute.dtype).astype(jnp.float32)
+
+
+def make_classifier(
+    config: ModelConfig,
+    compute: Compute,
+    classes: int,
+    rngs: nnx.Rngs,
+    pooling: Pooling = "cls",
+) -> SequenceClassifier | GptClassifier:
+    """The classifier of a shape; raises UserError where the backbone has no such pooling."""
+    if isinstance(config, BertConfig):
+        return SequenceClassifier(config, compute, classes, rngs, pooling)
+    if pooling != "cls":
+        raise UserError(
+            f"pooling {pooling!r} is one of BERT's; a GPT is read at its extract token "
+            "(pooling 'cls')"
+        )
+    return GptClassifier(config, compute, classes, rngs)

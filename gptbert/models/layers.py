@@ -26,21 +26,33 @@ def anywhere(x: jax.Array, kind: str) -> jax.Array:
     return x
 
 
-def truncated_normal(rngs: nnx.Rngs, shape: tuple[int, ...], stddev: float) -> nnx.Param:
-    """A parameter drawn from a normal cut at two standard deviations, not re-normalised.
+# Draws a parameter of a shape: `truncated_normal` and `normal` make such functions.
+Draw = Callable[[nnx.Rngs, tuple[int, ...]], nnx.Param]
+
+
+def truncated_normal(stddev: float) -> Draw:
+    """Draws from a normal cut at two standard deviations, not re-normalised.
 
     As TensorFlow's `truncated_normal_initializer`, which BERT uses: the realised standard
     deviation is 0.88 `stddev`.
     """
-    draw = jax.nn.initializers.truncated_normal(stddev)
-    return nnx.Param(draw(rngs.params(), shape, jnp.float32))
+    return _drawn_by(jax.nn.initializers.truncated_normal(stddev))
+
+
+def normal(stddev: float) -> Draw:
+    """Draws from a normal, as GPT and GPT-2 do."""
+    return _drawn_by(jax.nn.initializers.normal(stddev))
+
+
+def _drawn_by(initializer: jax.nn.initializers.Initializer) -> Draw:
+    return lambda rngs, shape: nnx.Param(initializer(rngs.params(), shape, jnp.float32))
 
 
 class Dense(nnx.Module):
     """y = x W + b; kernel [D_in, D_out], bias [D_out]."""
 
-    def __init__(self, inputs: int, outputs: int, stddev: float, rngs: nnx.Rngs) -> None:
-        self.kernel = truncated_normal(rngs, (inputs, outputs), stddev)
+    def __init__(self, inputs: int, outputs: int, draw: Draw, rngs: nnx.Rngs) -> None:
+        self.kernel = draw(rngs, (inputs, outputs))
         self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32))
 
     def __call__(self, x: jax.Array, dtype: str) -> jax.Array:
@@ -67,8 +79,8 @@ class LayerNorm(nnx.Module):
 class Table(nnx.Module):
     """An embedding table [entries, D]."""
 
-    def __init__(self, entries: int, width: int, stddev: float, rngs: nnx.Rngs) -> None:
-        self.table = truncated_normal(rngs, (entries, width), stddev)
+    def __init__(self, entries: int, width: int, draw: Draw, rngs: nnx.Rngs) -> None:
+        self.table = draw(rngs, (entries, width))
 
     def __call__(self, ids: jax.Array, place: Place = anywhere) -> jax.Array:
         """int32 [...] -> float32 [..., D]; ids were checked when the data was encoded."""
@@ -81,11 +93,13 @@ class Attention(nnx.Module):
     The three projections are one product: `qkv` kernel [D,3,H,K]; `output` kernel [H,K,D].
     """
 
-    def __init__(self, width: int, heads: int, stddev: float, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, width: int, heads: int, draw: Draw, draw_output: Draw, rngs: nnx.Rngs
+    ) -> None:
         head_width = width // heads
-        self.qkv_kernel = truncated_normal(rngs, (width, 3, heads, head_width), stddev)
+        self.qkv_kernel = draw(rngs, (width, 3, heads, head_width))
         self.qkv_bias = nnx.Param(jnp.zeros((3, heads, head_width), jnp.float32))
-        self.output_kernel = truncated_normal(rngs, (heads, head_width, width), stddev)
+        self.output_kernel = draw_output(rngs, (heads, head_width, width))
         self.output_bias = nnx.Param(jnp.zeros((width,), jnp.float32))
 
     def __call__(

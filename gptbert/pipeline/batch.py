@@ -7,6 +7,7 @@ it needs to whichever device it lands on; a slot of weight 0 is filler.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ class ExampleTargets:
     """One answer an example.
 
     Attributes:
-      starts: int32 [R,N], position of the example's [CLS] in its row.
+      starts: int32 [R,N], where in its row the example's answer is read: at its [CLS]; or
+        [R,N,K], at the extract tokens of its K sequences.
       labels: int32 (class number) or float32 (score) [R,N].
       weights: float32 [R,N], 1 for an example, 0 for an empty slot.
     """
@@ -32,11 +34,50 @@ class ExampleTargets:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class MaskedTargets:
+    """Masked tokens to restore, and whether the second text follows the first (BERT section 3.1).
+
+    Attributes:
+      positions: int32 [R,M], where in its row a masked token lies.
+      labels: int32 [R,M], the token that was there.
+      weights: float32 [R,M], 1 for a masked token, 0 for an empty slot.
+      starts: int32 [R,N], position of each example's [CLS] in its row.
+      next_labels: int32 [R,N], 0 if the second text follows the first, 1 if it is a random one.
+      next_weights: float32 [R,N], 1 for an example, 0 for an empty slot.
+    """
+
+    positions: Array
+    labels: Array
+    weights: Array
+    starts: Array
+    next_labels: Array
+    next_weights: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TokenTargets:
+    """The token that follows, at every position.
+
+    Attributes:
+      labels: int32 [R,T], the next token of the text.
+      weights: float32 [R,T], 1 where it counts.
+    """
+
+    labels: Array
+    weights: Array
+
+
+Targets = ExampleTargets | MaskedTargets | TokenTargets
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Batch:
     """One global batch; with gradient accumulation every array has a leading axis of pieces."""
 
     packed: Packed
-    targets: ExampleTargets
+    targets: Any  # one of `Targets`
 
 
 def real_tokens(batch: Batch) -> int:

@@ -67,10 +67,11 @@ def assemble(
       examples: int [B], which examples of it make the batch.
       rows: For each row the positions within `examples` that it holds, from `pack`.
       shape: At least as many rows, positions and slots as needed.
-      numbers: Segment numbers of the batch's examples; 1, 2, … B by default.
+      numbers: Numbers of the batch's examples, from 1; 1, 2, … B by default. The K sequences of
+        example n are segments K (n - 1) + 1 to K n.
     """
     tokens, positions, segments, token_types = np.zeros((4, shape.rows, shape.positions), np.int32)
-    starts = np.zeros((shape.rows, shape.slots), np.int32)
+    starts = np.zeros((shape.rows, shape.slots, features.sequences), np.int32)
     labels = np.zeros((shape.rows, shape.slots), features.labels.dtype)
     weights = np.zeros((shape.rows, shape.slots), np.float32)
     for row, members in enumerate(rows):
@@ -80,13 +81,18 @@ def assemble(
             start, end = features.starts[example], features.starts[example + 1]
             stop = at + int(end - start)
             tokens[row, at:stop] = features.tokens[start:end]
-            positions[row, at:stop] = np.arange(stop - at)
-            segments[row, at:stop] = 1 + member if numbers is None else numbers[member]
             token_types[row, at + features.first_lengths[example] : stop] = 1
-            starts[row, slot] = at
+            number = member if numbers is None else numbers[member] - 1
+            size = (stop - at) // features.sequences
+            for k in range(features.sequences):
+                positions[row, at : at + size] = np.arange(size)
+                segments[row, at : at + size] = 1 + number * features.sequences + k
+                starts[row, slot, k] = at + (size - 1 if features.read_last else 0)
+                at += size
             labels[row, slot] = features.labels[example]
             weights[row, slot] = 1.0
-            at = stop
+    if features.sequences == 1:
+        starts = starts[..., 0]
     return Batch(
         Packed(tokens, positions, segments, token_types), ExampleTargets(starts, labels, weights)
     )

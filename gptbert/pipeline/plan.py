@@ -11,7 +11,9 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
 from gptbert.pipeline.batch import Batch
@@ -110,13 +112,39 @@ class TrainingPlan:
         """int64 [B], the examples of batch `step`; batches run across the ends of epochs."""
         return _stream(len(self.features), self.seed, step * self.batch_size, self.batch_size)
 
-    def batch(self, step: int) -> Batch:
-        """The host arrays of batch `step`, in the smallest shape that holds it."""
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        """The host arrays of batch `step`, in the smallest shape that holds it.
+
+        With `parts`, of so many equal, contiguous shares of its rows that of number `part`.
+        """
         examples = self.examples(step)
         lengths = self.features.lengths[examples].tolist()
         rows = pack(lengths, self.shapes[0].positions)
         shape = next(shape for shape in self.shapes if shape.rows >= len(rows))
-        return assemble(self.features, examples, rows, shape)
+        share = shape.rows // parts
+        mine = rows[part * share : (part + 1) * share]
+        return assemble(self.features, examples, mine, dataclasses.replace(shape, rows=share))
+
+    def abstract_batches(self) -> list[Batch]:
+        """Every planned shape, as ShapeDtypeStructs."""
+        probe = self.batch(0)
+
+        def arrays(part: Any, rows: int, width: int) -> Any:
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((rows, width, *x.shape[2:]), x.dtype), part
+            )
+
+        return [
+            Batch(
+                arrays(probe.packed, shape.rows, shape.positions),
+                arrays(probe.targets, shape.rows, shape.slots),
+            )
+            for shape in self.shapes
+        ]
+
+    def epoch(self, step: int) -> float:
+        """Passes over the training data that are finished after `step` steps."""
+        return step * self.batch_size / len(self.features)
 
     def epoch_ends(self) -> list[int]:
         """Steps after which another whole epoch has been seen; the last step is always one."""

@@ -12,6 +12,7 @@ import json
 import math
 import shlex
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -26,8 +27,9 @@ class Run:
 
     Attributes:
       folder: Where it lies.
-      results: `results.json`; `task`, `split` (str), `metrics` ({name: fraction}) and `examples`
-        (count) are there, everything else is optional.
+      results: `results.json`; `task`, `split` (str) and `metrics` ({name: number}) are there. Of
+        fine-tuning `examples` (count) too; of pre-training `held_out` with its counts and
+        `evaluations`, or None and none. Everything else is optional.
       config: `config.json`, nested.
       series: {scalar: points (step, value)} of `metrics.jsonl` in the order of steps. Steps that
         were repeated after a resume count once, as repeated; NaN is kept.
@@ -39,6 +41,11 @@ class Run:
     config: dict[str, Any]
     series: Series
     command: str
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it was a pre-training."""
+        return _is_pretraining(self.results)
 
 
 def read_run(workdir: Path) -> Run:
@@ -53,11 +60,15 @@ def read_run(workdir: Path) -> Run:
             f"{results_path} is missing: the run is not finished; "
             "start it again with the same command to finish it"
         )
+    results, series = _checked_results(results_path), read_series(workdir / "metrics.jsonl")
+    if _is_pretraining(results) and not results.get("held_out"):
+        # A pre-training without held-out text logs a loss of 0 where others log the score.
+        series = {name: points for name, points in series.items() if not name.startswith("eval/")}
     return Run(
         folder=workdir,
-        results=_checked_results(results_path),
+        results=results,
         config=_read_object(workdir / "config.json"),
-        series=read_series(workdir / "metrics.jsonl"),
+        series=series,
         command=_command(workdir / "run.json"),
     )
 
@@ -93,25 +104,60 @@ def _log_record(line: str) -> dict[str, Any] | None:
     return record if _is_finite(record.get("step")) else None
 
 
+def _is_pretraining(results: Mapping[str, Any]) -> bool:
+    return str(results.get("task")).startswith("pretraining/")
+
+
 def _checked_results(path: Path) -> dict[str, Any]:
     results = _read_object(path)
     kinds: dict[str, tuple[type, str]] = {
         "task": (str, "a name"),
         "split": (str, "a name"),
         "metrics": (dict, "an object of numbers"),
-        "examples": (int, "a count"),
     }
-    for key, (kind, wanted) in kinds.items():
-        if not isinstance(results.get(key), kind):
-            found = f"is {results[key]!r}"[:80] if key in results else "is missing"
-            raise UserError(f"{path}: `{key}` {found}, expected {wanted}")
+    if not _is_pretraining(results):
+        kinds["examples"] = (int, "a count")
+    _check_kinds(path, results, kinds)
     for key in ("metrics", "majority_baseline", "before"):
-        for name, value in (results.get(key) or {}).items():
-            if not _is_number(value):
-                raise UserError(f"{path}: `{key}` has {value!r} for {name}, expected a number")
+        _check_numbers(path, key, results.get(key) or {})
     for row in results.get("predictions") or []:
         _check_prediction(path, row)
+    if _is_pretraining(results):
+        _check_held_out(path, results)
     return results
+
+
+def _check_kinds(
+    path: Path, values: Mapping[str, Any], kinds: Mapping[str, tuple[type, str]], where: str = ""
+) -> None:
+    for key, (kind, wanted) in kinds.items():
+        if not isinstance(values.get(key), kind):
+            found = f"is {values[key]!r}"[:80] if key in values else "is missing"
+            raise UserError(f"{path}: `{where}{key}` {found}, expected {wanted}")
+
+
+def _check_numbers(path: Path, key: str, values: object) -> None:
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: `{key}` is {values!r:.80}, expected an object of numbers")
+    for name, value in values.items():
+        if not _is_number(value):
+            raise UserError(f"{path}: `{key}` has {value!r} for {name}, expected a number")
+
+
+def _check_held_out(path: Path, results: Mapping[str, Any]) -> None:
+    """What pre-training was scored on, and the evaluations; both may be empty."""
+    counts = dict.fromkeys(("predictions", "examples", "tokens"), (int, "a count"))
+    if (held_out := results.get("held_out")) is not None:
+        _check_kinds(path, {"held_out": held_out}, {"held_out": (dict, "an object of counts")})
+        _check_kinds(path, held_out, counts, "held_out.")
+    evaluations = results.get("evaluations") or []
+    _check_kinds(path, {"evaluations": evaluations}, {"evaluations": (list, "a list")})
+    for each in evaluations:
+        if not isinstance(each, dict) or not all(
+            _is_finite(each.get(k)) for k in ("step", "epoch")
+        ):
+            raise UserError(f"{path}: `evaluations` has {each!r:.80}, expected step and epoch")
+        _check_numbers(path, "evaluations", each.get("metrics"))
 
 
 def _check_prediction(path: Path, row: object) -> None:

@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gptbert.errors import UserError
-from gptbert.models.heads import SequenceClassifier
+from gptbert.models.heads import GptClassifier, SequenceClassifier, make_classifier
 from gptbert.models.parameters import (
     Parameters,
     describe,
@@ -21,9 +21,10 @@ from gptbert.models.parameters import (
     stack_layers,
     unstack_layers,
 )
-from gptbert.models.presets import BertConfig, Compute, preset
-from gptbert.pipeline.encode import Features, encode_texts
+from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig, preset
+from gptbert.pipeline.encode import Features
 from gptbert.pipeline.plan import cost_model
+from gptbert.runs.backbone import WORD_TABLE, add_gpt_tokens, encode_for, with_gpt_tokens
 from gptbert.tasks.classification import Task, TextObjective, label_numbers
 from gptbert.tasks.glue import read_glue_task
 from gptbert.tasks.text import read_docstring_task, read_own_files
@@ -46,7 +47,7 @@ class Assembly:
       config: Resolved.
       task: The data, with its metrics.
       classes: In the order of the model's outputs, which is that of the data.
-      model: The shape.
+      model: The shape; of a GPT with the three tokens that fine-tuning adds.
       compute: How it is computed.
       tokenizer: Of the texts.
       features: By split: `train`, then every evaluation and test split.
@@ -60,7 +61,7 @@ class Assembly:
     config: ConfigDict
     task: Task
     classes: tuple[str, ...]
-    model: BertConfig
+    model: ModelConfig
     compute: Compute
     tokenizer: Tokenizer
     features: dict[str, Features]
@@ -77,7 +78,9 @@ class Assembly:
     @property
     def leans(self) -> bool:
         """Whether only the used rows of the vocabulary are trained (`training.vocabulary`)."""
-        return self.config.lean_vocabulary and self.layout.mesh.size == 1
+        one_device = self.layout.mesh.size == 1
+        # A GPT drops rows of its table by their numbers, which leaning would change.
+        return self.config.lean_vocabulary and one_device and isinstance(self.model, BertConfig)
 
     @property
     def costs(self) -> Any:
@@ -90,6 +93,8 @@ class Assembly:
         _, wanted = describe(self.build)
         whole = unstack_layers if not self.compute.scan_layers else stack_layers
         loaded = whole(self.start)
+        if isinstance(self.model, GptConfig) and WORD_TABLE in loaded:
+            loaded[WORD_TABLE] = add_gpt_tokens(loaded[WORD_TABLE], self.model, seed)
         missing = {path for path in wanted if path not in loaded}
         drawn = initialize(self.build, seed, missing) if missing else {}
         parameters = pad_vocabulary({path: (loaded | drawn)[path] for path in wanted}, self.layout)
@@ -164,6 +169,7 @@ def assemble(config: ConfigDict) -> Assembly:
     vocabulary = config.tokenizer or _tokenizer_beside(config.init_from)
     tokenizer = load_tokenizer(vocabulary)
     check_vocabulary(model, tokenizer, config.init_from or vocabulary)
+    model = with_gpt_tokens(model, tokenizer)
     if config.max_length > model.positions:
         raise UserError(
             f"--config.max_length={config.max_length} is longer than the {model.positions} "
@@ -186,11 +192,13 @@ def assemble(config: ConfigDict) -> Assembly:
     training = Training(graph, objective, optimizer, layout, tuple(config.frozen))
     datasets = {"train": task.train, **task.evaluation, **task.test}
     features = {
-        split: encode_texts(
+        split: encode_for(
+            model,
             [example.texts for example in dataset.examples],
             label_numbers(dataset, classes),
             tokenizer,
             config.max_length,
+            unordered=task.unordered,
         )
         for split, dataset in datasets.items()
     }
@@ -231,18 +239,20 @@ def check_frozen(patterns: Sequence[str], parameters: Parameters) -> None:
 
 
 def _classifier(
-    model: BertConfig, compute: Compute, outputs: int, rngs: Any, *, pooling: Any
-) -> SequenceClassifier:
-    return SequenceClassifier(model, compute, outputs, rngs, pooling)
+    model: ModelConfig, compute: Compute, outputs: int, rngs: Any, *, pooling: Any
+) -> SequenceClassifier | GptClassifier:
+    return make_classifier(model, compute, outputs, rngs, pooling)
 
 
-def _shape(config: ConfigDict, weights: Weights | None) -> BertConfig:
+def _shape(config: ConfigDict, weights: Weights | None) -> ModelConfig:
     if weights is not None and config.model and preset(config.model) != weights.config:
         raise UserError(
             f"--config.model={config.model} is not the shape of the weights in "
             f"{config.init_from}; leave it out: the shape is read from the weights"
         )
     shape = weights.config if weights else preset(config.model)
+    if isinstance(shape, GptConfig) and config.dropout is not None:
+        shape = dataclasses.replace(shape, embedding_dropout=config.dropout)
     rates = {
         name: config[name] for name in ("dropout", "attention_dropout") if config[name] is not None
     }
@@ -297,7 +307,8 @@ def _adopt_head(
             "replaces it"
         )
     new = ["classifier"]
-    if pooling == "cls" and "pooler/dense/kernel" not in start:
+    is_bert = isinstance(weights.config, BertConfig)
+    if is_bert and pooling == "cls" and "pooler/dense/kernel" not in start:
         new.insert(0, "pooler")
     notes.append(f"newly initialised: {', '.join(new)}")
     return task.classes, start

@@ -14,7 +14,7 @@ from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.finetune import plan_run
 from gptbert.training.state import abstract
 from gptbert.training.step import jit_update
-from gptbert.training.trainer import abstract_batch
+from gptbert.training.trainer import abstract_pieces
 from gptbert.training.vocabulary import take_rows, used_ids
 
 # Sustained matrix-product FLOP/s assumed for the time estimate, by the device's name: measured
@@ -76,7 +76,6 @@ def _packing(assembly: Assembly, plan: TrainingPlan) -> str:
 
 
 def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
-    shape = plan.shapes[-1]
     parameters = jax.eval_shape(lambda: assembly.initial_parameters(0))
     state = jax.eval_shape(assembly.training.initial_state, parameters)
     if assembly.leans:
@@ -85,11 +84,11 @@ def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
     step = jit_update(assembly.training, state, plan.pieces)
     scalar = jax.ShapeDtypeStruct((), np.float32)
     key = jax.ShapeDtypeStruct((2,), np.uint32)
-    compiled = step.lower(abstract(state), abstract_batch(plan, shape), scalar, key).compile()
+    batch = abstract_pieces(plan.abstract_batches()[-1], plan.pieces)
+    compiled = step.lower(abstract(state), batch, scalar, key).compile()
     memory = compiled.memory_analysis()
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    device = jax.devices()[0]
-    rate = _ASSUMED_FLOPS.get(device.device_kind, _ASSUMED_OTHERWISE) * jax.device_count()
+    device, rate = jax.devices()[0], assumed_rate()
     flops = sum(
         assembly.costs.row(s.positions) * s.rows for s in [_used(plan, k) for k in _sample(plan)]
     )
@@ -99,7 +98,7 @@ def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
         [
             f"parameters: {count:,}",
             f"memory of a step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
-            f"estimated time: about {_duration(seconds)} of training on {jax.device_count()} x "
+            f"estimated time: about {duration(seconds)} of training on {jax.device_count()} x "
             f"{device.device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s; "
             f"compiling {len(plan.shapes)} shape(s), scoring and saving come on top",
         ]
@@ -115,7 +114,14 @@ def _used(plan: TrainingPlan, step: int) -> Any:
     return next(shape for shape in plan.shapes if shape.rows == rows)
 
 
-def _duration(seconds: float) -> str:
+def assumed_rate() -> float:
+    """FLOP/s that all devices together are assumed to sustain."""
+    kind = jax.devices()[0].device_kind
+    return _ASSUMED_FLOPS.get(kind, _ASSUMED_OTHERWISE) * jax.device_count()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import shlex
@@ -24,16 +23,16 @@ from gptbert.pipeline.plan import TrainingPlan, run_shapes, total_steps
 from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.folder import RunFolder, git_commit, versions, write_json
 from gptbert.runs.output import json_line, make_folder, whole_file
+from gptbert.runs.saving import Saving
 from gptbert.runs.scoring import Scorer
 from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.tasks.classification import predictions, probabilities
-from gptbert.training.optimizer import bert_schedule
 from gptbert.training.run_log import RunLog
-from gptbert.training.state import TrainState, abstract, computed_form, saved_form
+from gptbert.training.schedules import Schedule, make_schedule, with_bias_correction
+from gptbert.training.state import TrainState
 from gptbert.training.trainer import Cadence, CompiledSteps, Progress, train
 from gptbert.training.vocabulary import WORD_TABLE, UsedVocabulary, renumbered, used_ids
-from gptbert.weights.checkpoints import Checkpoints
-from gptbert.weights.run_folder import tell_damaged, write_description
+from gptbert.weights.run_folder import write_description
 
 SHOWN = 24  # predictions that results.json carries for the report
 
@@ -107,9 +106,7 @@ def run(
 
     # Plan and state.
     plan = plan or plan_run(assembly, [config.seed])[0]
-    schedule = bert_schedule(
-        config.learning_rate, int(plan.steps * config.warmup_proportion), plan.steps
-    )
+    schedule = schedule_of(config, int(plan.steps * config.warmup_proportion), plan.steps)
     whole = start_state(assembly)
     lean = lean_vocabulary(assembly, whole, schedule)
     steps = steps or CompiledSteps(training, lean.compact(whole) if lean else whole, plan)
@@ -117,21 +114,19 @@ def run(
     write_description(
         folder.path, assembly.model, assembly.classes, config.pooling, assembly.tokenizer, task.name
     )
-    write_json(folder.path / "run.json", _run_record())
+    write_json(folder.path / "run.json", run_record())
 
     # Restore.
-    checkpoints = Checkpoints(folder.checkpoints, keep=config.keep)
-    progress = Progress()
-    vocabulary, scan_layers = assembly.model.vocabulary, assembly.compute.scan_layers
-    on_disk = jax.eval_shape(lambda state: saved_form(state, vocabulary), abstract(whole))
-    checkpoints.clean()
-    restored = checkpoints.restore(on_disk)
-    if restored is not None:
-        tell_damaged(restored.rejected)
-        whole = computed_form(restored.state, assembly.layout, scan_layers=scan_layers)
-        progress = Progress(**restored.info)
-        if not quiet:
-            print(f"continuing after step {restored.step} of {plan.steps}", file=sys.stderr)
+    saving = Saving(
+        folder.checkpoints,
+        whole,
+        assembly.layout,
+        vocabulary=assembly.model.vocabulary,
+        scan_layers=assembly.compute.scan_layers,
+        keep=config.keep,
+    )
+    whole, progress = saving.resume(whole, plan.steps, quiet=quiet)
+    fresh = int(whole.step) == 0
 
     # Loop. The state that is trained may be lean; scored and saved is always the whole one.
     def whole_of(state: TrainState) -> TrainState:
@@ -142,15 +137,10 @@ def run(
         return scorer.metrics(parameters, split, task.metrics, regression=task.is_regression)
 
     def save(state: TrainState, progress: Progress, keep_also: set[int]) -> None:
-        checkpoints.save(
-            int(state.step),
-            saved_form(whole_of(state), vocabulary),
-            dataclasses.asdict(progress),
-            keep_also=keep_also,
-        )
+        saving.save(whole_of(state), progress, keep_also)
 
     state = lean.compact(whole) if lean else whole
-    before = evaluate(state) if score_before and restored is None else None
+    before = evaluate(state) if score_before and fresh else None
     cadence = Cadence(
         _evaluation_steps(config, plan),
         config.checkpoint_every,
@@ -172,9 +162,9 @@ def run(
     chosen = best if config.select == "best" or config.early_stopping else progress.evaluations[-1]
     parameters = whole_of(state).parameters
     if chosen["step"] != last:
-        found = checkpoints.restore(on_disk, chosen["step"])
+        found = saving.restore(chosen["step"])
         assert found is not None
-        parameters = computed_form(found.state, assembly.layout, scan_layers=scan_layers).parameters
+        parameters = found[0].parameters
     record = _results(assembly, plan, progress, chosen, best)
     if before is not None:
         record["before"] = before
@@ -182,6 +172,12 @@ def run(
     record["wall_clock_seconds"] = round(time.perf_counter() - began, 3)
     folder.write("results.json", record)
     return record
+
+
+def schedule_of(config: ConfigDict, warmup_steps: int, total_steps: int) -> Schedule:
+    """The rate of each update, with the bias correction that `gpt_adam` keeps there."""
+    schedule = make_schedule(config.schedule, config.learning_rate, warmup_steps, total_steps)
+    return with_bias_correction(schedule) if config.optimizer == "gpt_adam" else schedule
 
 
 def start_state(assembly: Assembly) -> TrainState:
@@ -216,7 +212,8 @@ def _evaluation_steps(config: ConfigDict, plan: TrainingPlan) -> list[int]:
     return sorted({*range(config.eval_every, plan.steps, config.eval_every), plan.steps})
 
 
-def _run_record() -> dict[str, Any]:
+def run_record() -> dict[str, Any]:
+    """Command, time, versions, commit and devices of this process."""
     device = jax.devices()[0]
     return {
         "command": shlex.join(["gptbert", *sys.argv[1:]]),
@@ -264,7 +261,7 @@ def _results(
         "examples_per_second": steps * config.batch_size / seconds,
         "tokens_per_second": progress.tokens / seconds,
         "tokens_per_second_with_padding": progress.padded_tokens / seconds,
-        **_run_record(),
+        **run_record(),
     }
 
 

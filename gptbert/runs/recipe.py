@@ -13,7 +13,7 @@ def finetuning(task: str) -> ConfigDict:
 
     # What it starts from: a Hugging Face folder or a run folder; or a preset with random weights.
     config.init_from = ""
-    config.model = ""  # bert-tiny … bert-large, minilm-l6-h384, minilm-l12-h384
+    config.model = ""  # bert-tiny … bert-large, minilm-l6-h384, gpt, gpt-mini, gpt2-124m …
     config.tokenizer = ""  # folder or vocab.txt; by default that of init_from
     config.pooling = "cls"  # as published; or 'mean'
 
@@ -26,7 +26,8 @@ def finetuning(task: str) -> ConfigDict:
     config.num_epochs = 3.0
     config.learning_rate = 5e-5
     config.warmup_proportion = 0.1  # released code
-    config.optimizer = "bert_adam"  # as released, no bias correction; or 'adamw'
+    config.optimizer = "bert_adam"  # as released, no bias correction; or 'gpt_adam', 'adamw'
+    config.schedule = "bert"  # as released; or 'gpt_linear', 'gpt_cosine', 'cosine', 'constant'
     config.weight_decay = 0.01
     config.clip_norm = 1.0
     config.dropout = placeholder(float)  # by default that of the weights (0.1)

@@ -24,8 +24,9 @@ def collect(plan: ScoringPlan, score: Callable[[Batch], jax.Array], width: int) 
     # All batches are handed to the devices before the first result is asked for.
     for examples, batch, scores in [(e, b, score(b)) for e, b in plan.iterate()]:
         rows, slots = np.nonzero(batch.targets.weights)
-        starts = batch.targets.starts[rows, slots]
-        which = examples[batch.packed.segments[rows, starts] - 1]
+        starts = batch.targets.starts[rows, slots].reshape(len(rows), -1)[:, 0]
+        numbers = batch.packed.segments[rows, starts] - 1
+        which = examples[numbers // plan.features.sequences]
         collected[which] = np.asarray(scores)[rows, slots]
         times[which] += 1
     assert (times == 1).all(), "an example was not scored exactly once"

@@ -19,20 +19,22 @@ import numpy as np
 
 from gptbert.datasets.glue_tasks import GLUE_TASKS
 from gptbert.errors import RunFailed, UserError
-from gptbert.models.heads import SequenceClassifier
+from gptbert.models.heads import GptClassifier, SequenceClassifier, make_classifier
 from gptbert.models.parameters import Parameters, describe, unstack_layers
-from gptbert.models.presets import BertConfig, Compute
-from gptbert.pipeline.encode import Features, encode_texts
+from gptbert.models.presets import Compute, ModelConfig
+from gptbert.pipeline.encode import Features
 from gptbert.pipeline.packing import Shape
 from gptbert.pipeline.plan import ScoringPlan
+from gptbert.runs.backbone import encode_for
 from gptbert.runs.scoring import collect
 from gptbert.tasks.classification import TextObjective
+from gptbert.tasks.glue import UNORDERED
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.sharding import make_layout
 from gptbert.training.state import computed_form
 from gptbert.training.step import Training, jit_score
-from gptbert.weights.huggingface import read_bert
+from gptbert.weights.huggingface import read_huggingface
 from gptbert.weights.pretrained import check_vocabulary
 from gptbert.weights.run_folder import is_run_folder, read_run
 from gptbert.weights.sources import fingerprint
@@ -62,7 +64,7 @@ class Source:
     """
 
     folder: Path
-    config: BertConfig
+    config: ModelConfig
     parameters: dict[str, np.ndarray]
     classes: tuple[str, ...]
     pooling: str
@@ -122,7 +124,7 @@ def read_source(folder: str | Path, step: int | None = None) -> Source:
     if not is_run_folder(path):
         if step is not None:
             raise UserError(f"--step={step} names a checkpoint, but {path} is not a run folder")
-        found = read_bert(path)
+        found = read_huggingface(path)
         return Source(path, found.config, found.parameters, found.labels or (), "cls")
     description, parameters, found_step = read_run(path, step)
     return Source(
@@ -211,7 +213,11 @@ class Classifier:
 
     def encode(self, texts: Sequence[Texts]) -> Features:
         """Token ids as in training; `truncated` says which texts were cut to `max_length`."""
-        return encode_texts(texts, np.zeros(len(texts), np.int32), self.tokenizer, self.max_length)
+        labels = np.zeros(len(texts), np.int32)
+        return encode_for(
+            self.source.config, texts, labels, self.tokenizer, self.max_length,
+            unordered=self.source.task.removeprefix("glue/") in UNORDERED,
+        )  # fmt: skip
 
     def outputs(self, features: Features) -> np.ndarray:
         """Logits, or scores, of encoded texts in their order: float32 [E,C].
@@ -286,9 +292,9 @@ def _checked(source: Source, wanted: Parameters) -> dict[str, np.ndarray]:
 
 
 def _build(
-    config: BertConfig, compute: Compute, outputs: int, pooling: Any, rngs: Any
-) -> SequenceClassifier:
-    return SequenceClassifier(config, compute, outputs, rngs, pooling)
+    config: ModelConfig, compute: Compute, outputs: int, pooling: Any, rngs: Any
+) -> SequenceClassifier | GptClassifier:
+    return make_classifier(config, compute, outputs, rngs, pooling)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ averaged over the examples of the batch.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -30,6 +31,7 @@ class Task:
       train: The training data; None where only evaluation is possible.
       evaluation: Labelled sets by split name; the first one decides.
       test: Unlabelled sets to predict, by split name.
+      unordered: Whether a pair has no first text (similarity): GPT reads it in both orders.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Task:
     train: Dataset | None
     evaluation: dict[str, Dataset]
     test: dict[str, Dataset]
+    unordered: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,16 +60,23 @@ class TextObjective:
     """Cross-entropy over C classes, or squared error of one score."""
 
     regression: bool
+    terms: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"loss": 1.0})
 
-    def loss_sum(self, model: Any, batch: Batch, noise: Noise | None, place: Place) -> jax.Array:
-        """Summed loss of the batch's examples, float32 scalar."""
+    def counts(self, batch: Batch) -> dict[str, jax.Array]:
+        """How many examples there are."""
+        return {"loss": batch.targets.weights.sum()}
+
+    def sums(
+        self, model: Any, batch: Batch, noise: Noise | None, place: Place
+    ) -> dict[str, jax.Array]:
+        """Summed loss of the batch's examples."""
         targets = batch.targets
         logits = model(batch.packed, targets.starts, noise, place)
         if self.regression:
             losses = jnp.square(logits[..., 0] - targets.labels)
         else:
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets.labels)
-        return (losses * targets.weights).sum()
+        return {"loss": (losses * targets.weights).sum()}
 
     def outputs(self, model: Any, batch: Batch, place: Place) -> jax.Array:
         """Logits (or the score) of every slot, float32 [R,N,C]."""

@@ -22,6 +22,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "wnli": ("accuracy",),
     "ax": ("matthews_correlation", "accuracy"),
 }
+# Pairs in which neither text comes first: similarity, for GPT (section 3.3).
+UNORDERED = frozenset({"mrpc", "qqp", "stsb"})
 _MNLI_SPLITS = {
     "evaluation": ("dev_matched", "dev_mismatched"),
     "test": ("test_matched", "test_mismatched"),
@@ -53,6 +55,7 @@ def read_glue_task(name: str, data_dir: str) -> Task:
         train=read_glue(name, "train", folder),
         evaluation={split: read_glue(name, split, folder) for split in splits["evaluation"]},
         test=_tests(name, splits["test"], folder),
+        unordered=name in UNORDERED,
     )
 
 

@@ -1,31 +1,110 @@
-"""Text to ids and back. BERT's WordPiece; what a backbone may ask of any tokenizer.
+"""Text to ids and back, for the four kinds of vocabulary; what a backbone may ask of any of them.
 
-`basic.py` makes words of text, `wordpiece.py` pieces of words; `files.py` and `tokenizer_json.py`
-read and write vocabularies. Special tokens, truncation and padding are not made here: the
-pipeline's input transforms place them.
+| kind | words | pieces | files |
+| --- | --- | --- | --- |
+| "wordpiece" (BERT) | `basic.py` | `wordpiece.py` | `files.py`, `tokenizer_json.py` |
+| "bpe" (GPT) | `gpt_words.py` | `bpe.py`, `merges.py` | `bpe_files.py`, `bpe_json.py` |
+| "byte-bpe" (GPT-2) | `byte_bpe.py` | `byte_bpe.py`, `merges.py` | `bpe_files.py`, `bpe_json.py` |
+| "sentencepiece" | its library | its library | `sentencepiece_model.py` |
+
+Special tokens, truncation and padding are not made here: the pipeline's input transforms place
+them, and no special token written in a text becomes its id.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from gptbert.tokenizers import files
+from gptbert.errors import UserError
+from gptbert.tokenizers import bpe_files, files
+from gptbert.tokenizers.bpe import GptBpe
+from gptbert.tokenizers.byte_bpe import ByteBpe
 from gptbert.tokenizers.interface import SpecialTokens, Tokenizer
+from gptbert.tokenizers.sentencepiece_model import MODEL_NAMES, read_sentencepiece
 from gptbert.tokenizers.wordpiece import WordPiece
 
-__all__ = ["SpecialTokens", "Tokenizer", "load_tokenizer"]
+__all__ = ["KINDS", "SpecialTokens", "Tokenizer", "load_tokenizer"]
+
+KINDS = ("wordpiece", "bpe", "byte-bpe", "sentencepiece")
+
+_CASE = {"bpe": True, "byte-bpe": False}
 
 
 def load_tokenizer(path: str | os.PathLike[str], *, lowercase: bool | None = None) -> Tokenizer:
-    """Loads the WordPiece tokenizer of a BERT.
+    """Loads a tokenizer, whichever kind the files are of.
 
     Args:
-      path: A folder with vocab.txt, tokenizer.json or both, or one of these files.
-      lowercase: False for cased, True for uncased; None as the files say, or, for a bare vocab.txt,
-        cased if the vocabulary holds a capitalised word such as "The".
+      path: A folder, or one of its files: vocab.txt (or any text file with an entry a line),
+        tokenizer.json, vocab.json or merges.txt (or one of their released names), spiece.model or
+        tokenizer.model (or any *.model). In a folder, a tokenizer.json beside a SentencePiece model
+        is not read.
+      lowercase: For WordPiece, False for cased, True for uncased; None as the files say, or, for a
+        bare vocab.txt, cased if the vocabulary holds a capitalised word such as "The". For another
+        kind, what it does anyway, or None.
 
     Raises:
-      UserError: Nothing there, not UTF-8, not a WordPiece vocabulary with BERT's special tokens,
-        repeated entries, gaps in the ids, or files that contradict each other.
+      UserError: Nothing there, files of several kinds or that contradict each other, not UTF-8,
+        repeated entries, gaps in the ids, missing special tokens, rules that are not implemented.
     """
-    return WordPiece(*files.read_wordpiece(path, lowercase))
+    kind = _kind_of(Path(path))
+    if kind == "wordpiece":
+        return WordPiece(*files.read_wordpiece(path, lowercase))
+    tokenizer = _read_other(kind, Path(path))
+    if lowercase is not None and lowercase != _CASE.get(tokenizer.kind):
+        raise UserError(
+            f"{path} is of kind {tokenizer.kind}, whose files settle the case of letters; expected "
+            "lowercase (--cased) to be given for wordpiece only"
+        )
+    return tokenizer
+
+
+def _read_other(kind: str, path: Path) -> Tokenizer:
+    if kind == "sentencepiece":
+        if path.is_dir():
+            path = next(path / name for name in MODEL_NAMES if (path / name).is_file())
+        return read_sentencepiece(path)
+    kind, vocabulary, merges, source = bpe_files.read_bpe(path)
+    return (GptBpe if kind == "bpe" else ByteBpe)(vocabulary, merges, source)
+
+
+def _kind_of(path: Path) -> str:
+    """ "wordpiece", "bpe" (of either kind) or "sentencepiece", by the files that are there."""
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if path.suffix == ".model":
+        return "sentencepiece"
+    if any(path.name in names for names in bpe_files.NAMES):
+        return "bpe"
+    if path.suffix == ".json" and path.is_file():
+        return _kind_of_json(path)
+    return "wordpiece"
+
+
+def _kind_of_folder(folder: Path) -> str:
+    def there(*names: str) -> list[str]:
+        return [name for name in names if (folder / name).is_file()]
+
+    found = {
+        "wordpiece": there("vocab.txt"),
+        "bpe": [pair[0] for pair in bpe_files.NAMES if len(there(*pair)) == 2],
+        "sentencepiece": there(*MODEL_NAMES),
+    }
+    kinds = [kind for kind, names in found.items() if names]
+    if len(kinds) > 1:
+        held = " and ".join(found[kind][0] for kind in kinds)
+        first = folder / found[kinds[0]][0]
+        raise UserError(
+            f"{folder} holds {held}, of different kinds; expected one tokenizer a folder (name the "
+            f"file: --tokenizer={first})"
+        )
+    if kinds:
+        return kinds[0]
+    if there("tokenizer.json"):
+        return _kind_of_json(folder / "tokenizer.json")
+    return "bpe" if there(*(name for pair in bpe_files.NAMES for name in pair)) else "wordpiece"
+
+
+def _kind_of_json(path: Path) -> str:
+    model = files.read_json(path).get("model")
+    return "bpe" if isinstance(model, dict) and model.get("type") == "BPE" else "wordpiece"

@@ -10,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
+from collections.abc import Iterator
+
+from gptbert.tokenizers.memory import BLOCK_CHARACTERS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,9 +51,40 @@ def words(text: str, rules: Rules) -> list[str]:
         if rules.lowercase:
             token = token.lower()
         if rules.removes_accents:
-            token = _strip_accents(token)
-        found += _split_punctuation(token)
+            token = unicodedata.normalize("NFD", token).translate(_WITHOUT_ACCENTS)
+        found += token.translate(_SPACED_PUNCTUATION).split()
     return found
+
+
+def chunks(text: str, rules: Rules) -> list[str]:
+    """Splits text at white space and around common marks, with built-in functions only.
+
+    `words` of each chunk are together those of the text; most chunks are words already.
+    """
+    if rules.clean_text and not text.isprintable() and _REMOVED_SEPARATORS.search(text):
+        text = clean(text)
+    # What a capital sigma becomes may depend on what stands beyond a mark ("ΑΣ.Α").
+    if text.isascii() or "Σ" not in text:
+        if rules.lowercase:
+            text = text.lower()
+        for mark, spaced in _COMMON_MARKS:
+            if mark in text:
+                text = text.replace(mark, spaced)
+    return text.split()
+
+
+def blocks(text: str) -> Iterator[str]:
+    """Parts of a long text, cut before single spaces between words.
+
+    Every kind of tokenizer cuts there anyway, so that parts may be split one after another, in
+    memory for the words of one of them.
+    """
+    start = 0
+    while start < len(text):
+        space = _BETWEEN_WORDS.search(text, min(start + BLOCK_CHARACTERS, len(text)))
+        stop = space.start() if space else len(text)
+        yield text[start:stop]
+        start = stop
 
 
 def clean(text: str) -> str:
@@ -82,6 +116,13 @@ class _Cleaned(dict[int, int | str | None]):
 
 _CLEANED = _Cleaned()
 
+_BETWEEN_WORDS = re.compile(r"(?<=\S) (?=\S)")
+
+_COMMON_MARKS = tuple((mark, f" {mark} ") for mark in ".,\"'-();:?!/")
+
+# `str.split` splits at these, which `clean` removes; all else that it removes stays in a chunk.
+_REMOVED_SEPARATORS = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
+
 # CJK ideographs only: Hangul, Hiragana and Katakana are written with spaces or left whole.
 _CHINESE = re.compile(
     "[\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f"
@@ -89,15 +130,22 @@ _CHINESE = re.compile(
 )
 
 
-def _strip_accents(token: str) -> str:
-    decomposed = unicodedata.normalize("NFD", token)
-    return "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+class _WithoutAccents(dict[int, int | None]):
+    """The table that removes category Mn, filled like `_Cleaned`."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = kept = None if unicodedata.category(chr(code)) == "Mn" else code
+        return kept
 
 
-def _split_punctuation(token: str) -> list[str]:
-    pieces, start = [], 0
-    for end, character in enumerate(token):
-        if is_punctuation(character):
-            pieces += [token[start:end], character]
-            start = end + 1
-    return [piece for piece in [*pieces, token[start:]] if piece]
+class _SpacedPunctuation(dict[int, int | str]):
+    """The table that puts a space on both sides of each mark, filled like `_Cleaned`."""
+
+    def __missing__(self, code: int) -> int | str:
+        character = chr(code)
+        self[code] = spaced = f" {character} " if is_punctuation(character) else code
+        return spaced
+
+
+_WITHOUT_ACCENTS = _WithoutAccents()
+_SPACED_PUNCTUATION = _SpacedPunctuation()

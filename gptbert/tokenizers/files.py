@@ -54,7 +54,7 @@ def read_wordpiece(
     vocab_path, json_path, config_path = _locate(Path(path))
     rules: dict[str, Any] = {}
     if json_path is not None:
-        entries, own_entries, rules = tokenizer_json.parse(_read_json(json_path), str(json_path))
+        entries, own_entries, rules = tokenizer_json.parse(read_json(json_path), str(json_path))
         if vocab_path is not None:
             _check_same(_read_vocab(vocab_path), vocab_path, own_entries, json_path)
     elif vocab_path is not None:
@@ -100,9 +100,11 @@ def write_wordpiece(
         # A name without an entry would be given a new id, beyond the embedding table.
         config[f"{name[1:-1].lower()}_token"] = name if name in specials else None
     tokenizer = tokenizer_json.build(entries, rules, specials)
-    _write(folder / "vocab.txt", "".join(f"{entry}\n" for entry in entries))
-    _write(folder / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False, indent=2) + "\n")
-    _write(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+    write_text(folder / "vocab.txt", "".join(f"{entry}\n" for entry in entries))
+    write_text(
+        folder / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False, indent=2) + "\n"
+    )
+    write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _locate(path: Path) -> tuple[Path | None, Path | None, Path | None]:
@@ -127,23 +129,32 @@ def _locate(path: Path) -> tuple[Path | None, Path | None, Path | None]:
 
 
 def _read_vocab(path: Path) -> list[str]:
-    lines = _read_text(path).split("\n")
+    lines = read_text(path).split("\n")
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's JSON object; each key once, or a `UserError`."""
     try:
-        content = json.loads(_read_text(path))
+        content = json.loads(read_text(path), object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+        raise UserError(f"{path} is not JSON of a vocabulary: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}; expected an object")
     return content
 
 
-def _read_text(path: Path) -> str:
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; a vocabulary with an entry twice would lose one of them unseen."""
+    if len(made := dict(pairs)) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)!r} stands there twice")
+    return made
+
+
+def read_text(path: Path) -> str:
     """The text of a file of UTF-8, with or without a byte order mark, or a `UserError`."""
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
@@ -186,7 +197,7 @@ def _check_same(listed: list[str], path: Path, entries: list[str], json_path: Pa
 
 def _with_config(rules: dict[str, Any], path: Path, case_is_settled: bool) -> dict[str, Any]:
     """`rules` of tokenizer.json (empty where absent) with what tokenizer_config.json states."""
-    config, stated = _read_json(path), dict(rules)
+    config, stated = read_json(path), dict(rules)
     for name, rule in _CONFIG_NAMES.items():
         value = config.get(name)
         if value is None or (rule == "lowercase" and case_is_settled):
@@ -206,13 +217,27 @@ def _in_effect(rules: dict[str, Any], rule: str) -> bool:
     return bool(Rules(**rules).removes_accents if rule == "strip_accents" else rules[rule])
 
 
-def _write(path: Path, text: str) -> None:
-    """Writes under another name and moves, so that `path` is never half-written."""
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """`write_bytes` of JSON that people can read."""
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of the text in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes under another name and moves, so that `path` is never half-written.
+
+    Raises:
+      UserError: The folder cannot be made or written, or the disk is full.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

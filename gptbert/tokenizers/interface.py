@@ -7,20 +7,48 @@ import os
 from collections.abc import Iterable
 from typing import Protocol
 
+import numpy as np
+
+from gptbert.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids that no text produces; the input transforms place them. `mask` is None where absent."""
+    """Ids that no text produces (`unk` apart); the input transforms place them. None where absent.
 
-    pad: int
-    unk: int
-    cls: int
-    sep: int
-    mask: int | None
+    BERT's vocabularies have all but `end_of_text`; GPT's has `unk` only (its start, delimiter and
+    extract tokens are rows added after the vocabulary); GPT-2's has `end_of_text` only.
+    """
+
+    pad: int | None = None
+    unk: int | None = None
+    cls: int | None = None
+    sep: int | None = None
+    mask: int | None = None
+    end_of_text: int | None = None
+
+    def require(self, *names: str) -> tuple[int, ...]:
+        """The ids of these fields.
+
+        Raises:
+          UserError: The tokenizer has no such token.
+        """
+        ids = [getattr(self, name) for name in names]
+        if missing := [name for name, number in zip(names, ids, strict=True) if number is None]:
+            raise UserError(
+                f"the tokenizer has no special token {', '.join(missing)}, which this input needs; "
+                "expected another kind of tokenizer (BERT's is wordpiece)"
+            )
+        return tuple(ids)
 
 
 class Tokenizer(Protocol):
     """Text to ids and back, without special tokens, truncation or padding."""
+
+    @property
+    def kind(self) -> str:
+        """One of "wordpiece", "bpe" (GPT), "byte-bpe" (GPT-2) and "sentencepiece"."""
+        ...
 
     @property
     def special(self) -> SpecialTokens: ...
@@ -31,11 +59,23 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def continues(self) -> np.ndarray:
+        """bool [V]: the entries that go on with a word which the entry before them began.
+
+        Whole-word masking reads it. All False where entries do not tell.
+        """
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the vocabulary and every rule that affects ids."""
         ...
 
     def encode(self, text: str) -> list[int]: ...
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """`encode` as int32 [ids], for long documents."""
+        ...
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]: ...
 

@@ -30,14 +30,14 @@ def parse(content: dict[str, Any], path: str) -> tuple[list[str], list[str], dic
     Raises:
       UserError: Another model or normaliser than BERT's, or ids that are not 0, 1, 2 and so on.
     """
-    model = _section(content, "model", path)
+    model = section(content, "model", path)
     _check_model(model, path)
-    vocab = _section(model, "vocab", path)
-    own_entries = _in_order(vocab, path)
-    entries = _in_order(vocab | _added_tokens(content, vocab, path), path)
+    vocab = section(model, "vocab", path)
+    own_entries = in_order(vocab, path)
+    entries = in_order(vocab | added_tokens(content, vocab, path), path)
     limit = model.get("max_input_chars_per_word", 100)
     if type(limit) is not int or limit < 1:
-        raise UserError(f"{path}: max_input_chars_per_word is {_shown(limit)}; expected a count")
+        raise UserError(f"{path}: max_input_chars_per_word is {shown(limit)}; expected a count")
     return entries, own_entries, _normalizer_rules(content, path) | {"max_characters": limit}
 
 
@@ -49,7 +49,7 @@ def build(entries: Sequence[str], rules: Rules, specials: Sequence[str]) -> dict
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            _added_token(ids[name], name) for name in sorted(specials, key=ids.__getitem__)
+            added_token(ids[name], name) for name in sorted(specials, key=ids.__getitem__)
         ],
         "normalizer": {
             "type": "BertNormalizer",
@@ -68,11 +68,12 @@ def build(entries: Sequence[str], rules: Rules, specials: Sequence[str]) -> dict
     }
 
 
-def _section(content: dict[str, Any], name: str, path: str) -> dict[str, Any]:
+def section(content: dict[str, Any], name: str, path: str) -> dict[str, Any]:
+    """A block that must be there."""
     section = content.get(name)
     if not isinstance(section, dict):
         raise UserError(
-            f"{path}: {name} is {_shown(section)}; expected an object, as in the tokenizer.json "
+            f"{path}: {name} is {shown(section)}; expected an object, as in the tokenizer.json "
             "of a BERT"
         )
     return section
@@ -84,18 +85,18 @@ def _check_model(model: dict[str, Any], path: str) -> None:
         kind = "WordPiece"  # the files of 2019 do not name their model
     if kind != "WordPiece":
         raise UserError(
-            f"{path} is a tokenizer of type {_shown(kind)}; expected WordPiece, which BERT uses"
+            f"{path} is a tokenizer of type {shown(kind)}; expected WordPiece, which BERT uses"
         )
     for name, expected in (("unk_token", "[UNK]"), ("continuing_subword_prefix", "##")):
         if model.get(name, expected) != expected:
-            raise UserError(f"{path}: {name} is {_shown(model[name])}; expected {expected!r}")
+            raise UserError(f"{path}: {name} is {shown(model[name])}; expected {expected!r}")
 
 
-def _in_order(vocab: dict[str, Any], path: str) -> list[str]:
+def in_order(vocab: dict[str, Any], path: str) -> list[str]:
     """Entries by id, which must be 0, 1, 2 and so on."""
     for text, number in vocab.items():
         if type(number) is not int:
-            raise UserError(f"{path}: entry {text!r} has id {_shown(number)}; expected a number")
+            raise UserError(f"{path}: entry {text!r} has id {shown(number)}; expected a number")
     entries = sorted(vocab, key=vocab.__getitem__)
     for expected, text in enumerate(entries):
         if vocab[text] != expected:
@@ -106,22 +107,22 @@ def _in_order(vocab: dict[str, Any], path: str) -> list[str]:
     return entries
 
 
-def _added_tokens(content: dict[str, Any], vocab: dict[str, Any], path: str) -> dict[str, Any]:
+def added_tokens(content: dict[str, Any], vocab: dict[str, Any], path: str) -> dict[str, Any]:
     """Added tokens and their ids, which the vocabulary need not hold if they are special."""
     added: dict[str, Any] = {}
     listed = content.get("added_tokens") or []
     for token in listed if isinstance(listed, list) else [listed]:
         if not isinstance(token, dict) or not isinstance(token.get("content"), str):
-            raise UserError(f"{path}: added token {_shown(token)}; expected an object with content")
+            raise UserError(f"{path}: added token {shown(token)}; expected an object with content")
         text, number = token["content"], token.get("id")
         if vocab.get(text, number) != number:
             raise UserError(
-                f"{path}: added token {text!r} has id {_shown(number)}, but {vocab[text]} in the "
+                f"{path}: added token {text!r} has id {shown(number)}, but {vocab[text]} in the "
                 "vocabulary; expected the same"
             )
         if text not in vocab and not token.get("special"):
             raise UserError(
-                f"{path}: added token {text!r} is matched before WordPiece, which gptbert does "
+                f"{path}: added token {text!r} is matched before all else, which gptbert does "
                 "not do; expected added tokens to be special or in the vocabulary"
             )
         added[text] = number
@@ -130,20 +131,21 @@ def _added_tokens(content: dict[str, Any], vocab: dict[str, Any], path: str) -> 
 
 def _normalizer_rules(content: dict[str, Any], path: str) -> dict[str, Any]:
     for name, expected in (("normalizer", "BertNormalizer"), ("pre_tokenizer", "BertPreTokenizer")):
-        kind = _section(content, name, path).get("type")
+        kind = section(content, name, path).get("type")
         if kind != expected:
-            raise UserError(f"{path}: {name} is of type {_shown(kind)}; expected {expected}")
+            raise UserError(f"{path}: {name} is of type {shown(kind)}; expected {expected}")
     rules = {}
     for field in _NORMALIZER_FIELDS:
         rules[field] = value = content["normalizer"].get(field)
         if not isinstance(value, bool) and not (value is None and field == "strip_accents"):
             raise UserError(
-                f"{path}: {field} of the normalizer is {_shown(value)}; expected true or false"
+                f"{path}: {field} of the normalizer is {shown(value)}; expected true or false"
             )
     return rules
 
 
-def _added_token(number: int, name: str) -> dict[str, Any]:
+def added_token(number: int, name: str) -> dict[str, Any]:
+    """A special token as the file lists it."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {"id": number, "content": name, **flags, "special": True}
 
@@ -166,7 +168,7 @@ def _post_processor(ids: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A short spelling of a JSON value."""
     told = json.dumps(value, ensure_ascii=False)
     return told if len(told) <= 60 else f"{told[:57]}..."

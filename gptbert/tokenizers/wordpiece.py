@@ -1,8 +1,9 @@
 """WordPiece as in Google's BERT release, with a cache that makes it fast.
 
-`reference_encode` is the algorithm to read. `encode` gives the same ids from two levels of memory:
-chunks between white space ("walks,") and, where a chunk is new, words ("walks" and ","). A chunk
-met before costs one dictionary look-up and no call of a Python function.
+`reference_encode` is the algorithm to read. The rest gives the same ids from memory: text is split
+into chunks, which are looked up, and only a chunk never met before is made words and matched. Ids
+are kept as the bytes of int32 numbers. So of a text whose words return, as they do in natural text,
+nothing is left to the interpreter: splitting, looking up and joining are built-in functions.
 
 Where the `tokenizers` library departs from Google's code, this module does not follow it:
 
@@ -22,18 +23,18 @@ import functools
 import hashlib
 import json
 import os
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from gptbert.errors import UserError
 from gptbert.tokenizers import basic, files
 from gptbert.tokenizers.interface import SpecialTokens
+from gptbert.tokenizers.memory import BLOCK_CHARACTERS, Memory, packed, unpacked
 
-# Of natural text, a million entries of either cache take about 160 MB; longer keys rarely return.
-CACHE_ENTRIES = 1_000_000
-CACHE_KEY_CHARACTERS = 64
-
-_ASCII_WORDS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
+# How many characters tell which sizes of entries are worth trying.
+_BEGINNING = 3
+_SHORT = tuple(range(_BEGINNING - 1, 0, -1))
 
 
 class WordPiece:
@@ -48,6 +49,8 @@ class WordPiece:
       UserError: `entries` is empty, repeats itself, holds line breaks, or lacks a special token.
     """
 
+    kind = "wordpiece"
+
     def __init__(
         self, entries: Sequence[str], rules: basic.Rules, source: str = "vocabulary"
     ) -> None:
@@ -55,14 +58,22 @@ class WordPiece:
         self.rules = rules
         self._ids = _number(self.entries, source)
         self.special = _special_tokens(self._ids, source)
-        self._longest = max(map(len, self.entries))
-        self._chunks = _Memory(self._encode_chunk)
-        self._words = _Memory(self._match)
+        self._unk = self._ids["[UNK]"]
+        continuations = {e[2:]: i for e, i in self._ids.items() if e.startswith("##")}
+        self._first, self._later = _Matches(self._ids), _Matches(continuations)
+        self._unknown = packed([self._unk])
+        self._chunks = Memory(self._encode_chunk)
+        self._words = Memory(self._match)
 
     @property
     def vocabulary_size(self) -> int:
         """Number of ids, special and unused ones included."""
         return len(self.entries)
+
+    @functools.cached_property
+    def continues(self) -> np.ndarray:
+        """bool [V]: entries that begin with "##"."""
+        return np.array([entry.startswith("##") for entry in self.entries])
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -79,26 +90,19 @@ class WordPiece:
 
     def reference_encode(self, text: str) -> list[int]:
         """What `encode` must return, by the rules and nothing else; about eight times slower."""
-        return [i for word in basic.words(text, self.rules) for i in self._match(word)]
+        return unpacked(b"".join(map(self._match, basic.words(text, self.rules))))
 
     def encode(self, text: str) -> list[int]:
         """Ids of the pieces of `text`, without special tokens."""
-        return self.encode_batch((text,))[0]
+        return unpacked(self._encode_text(text))
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`encode` of each text."""
-        pieces_of, clean = self._chunks.__getitem__, self.rules.clean_text
-        batch = []
-        for text in texts:
-            # Before str.split, which splits at control characters that are to be removed. Spaces
-            # apart, all that `clean` changes is unprintable (U+FFFD is left to the chunk).
-            if clean and not text.isprintable():
-                text = basic.clean(text)
-            ids: list[int] = []
-            for pieces in map(pieces_of, text.split()):
-                ids += pieces
-            batch.append(ids)
-        return batch
+        return [unpacked(self._encode_text(text)) for text in texts]
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """`encode` as int32 [ids], read-only."""
+        return np.frombuffer(self._encode_text(text), np.int32)
 
     def tokenize(self, text: str) -> list[str]:
         """The pieces of `text` as in the vocabulary: "##" marks a continuation."""
@@ -119,49 +123,52 @@ class WordPiece:
         """Writes vocab.txt, tokenizer.json and tokenizer_config.json (`files.write_wordpiece`)."""
         files.write_wordpiece(self.entries, self.rules, folder, max_length)
 
-    def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
-        """A chunk without white space to ids: by regular expression if ASCII, else by the rules."""
-        if chunk.isascii() and chunk.isprintable():
-            if self.rules.lowercase:
-                chunk = chunk.lower()
-            found = [chunk] if chunk.isalnum() else _ASCII_WORDS.findall(chunk)
-        else:
-            found = basic.words(chunk, self.rules)
-        ids: list[int] = []
-        for word in found:
-            ids += self._words[word]
-        return tuple(ids)
+    def _encode_text(self, text: str) -> bytes:
+        if len(text) > BLOCK_CHARACTERS:
+            return b"".join(map(self._encode_block, basic.blocks(text)))
+        return self._encode_block(text)
 
-    def _match(self, word: str) -> tuple[int, ...]:
+    def _encode_block(self, text: str) -> bytes:
+        return b"".join(map(self._chunks.__getitem__, basic.chunks(text, self.rules)))
+
+    def _encode_chunk(self, chunk: str) -> bytes:
+        if chunk.isascii() and chunk.isalnum():
+            return self._match(chunk.lower() if self.rules.lowercase else chunk)
+        return b"".join(map(self._words.__getitem__, basic.words(chunk, self.rules)))
+
+    def _match(self, word: str) -> bytes:
         """Greedy longest match first; one piece without a match makes the whole word [UNK]."""
         if len(word) > self.rules.max_characters:
-            return (self.special.unk,)
-        pieces: list[int] = []
-        start, prefix = 0, ""
-        while start < len(word):
-            for end in range(min(len(word), start + self._longest), start, -1):
-                piece = self._ids.get(prefix + word[start:end])
-                if piece is not None:
-                    break
-            else:
-                return (self.special.unk,)
-            pieces.append(piece)
-            start, prefix = end, "##"
-        return tuple(pieces)
+            return self._unknown
+        ids, rest, entries = b"", word, self._first
+        while rest:
+            size = entries.longest(rest)
+            if not size:
+                return self._unknown
+            ids += entries[rest[:size]]
+            rest, entries = rest[size:], self._later
+        return ids
 
 
-class _Memory(dict[str, tuple[int, ...]]):
-    """A function's results by argument: `memory[key]` calls it only for a new key."""
+class _Matches(dict[str, bytes]):
+    """Entries, and which of them are worth trying where a word goes on in some way."""
 
-    def __init__(self, function: Callable[[str], tuple[int, ...]]) -> None:
-        super().__init__()
-        self._function = function
+    def __init__(self, ids: dict[str, int]) -> None:
+        super().__init__((entry, packed([number])) for entry, number in ids.items())
+        sizes: dict[str, set[int]] = {}
+        for entry in ids:
+            sizes.setdefault(entry[:_BEGINNING], set(_SHORT)).add(len(entry))
+        # Beginning of an entry -> sizes of the entries that begin so, and those too small to tell.
+        self._sizes = {key: tuple(sorted(found)[::-1]) for key, found in sizes.items()}
 
-    def __missing__(self, key: str) -> tuple[int, ...]:
-        result = self._function(key)
-        if len(self) < CACHE_ENTRIES and len(key) <= CACHE_KEY_CHARACTERS:
-            self[key] = result
-        return result
+    def longest(self, rest: str) -> int:
+        """The size of the longest entry that `rest` begins with; 0 if there is none."""
+        if rest in self:
+            return len(rest)
+        for size in self._sizes.get(rest[:_BEGINNING], _SHORT):
+            if rest[:size] in self:
+                return size
+        return 0
 
 
 def _number(entries: Sequence[str], source: str) -> dict[str, int]:

@@ -1,9 +1,14 @@
-"""BERT's optimizer as released, its bias-corrected relative, and the learning-rate schedule.
+"""The optimizers of BERT and GPT as released, and the textbook's AdamW that GPT-2's readers use.
 
-Source: google-research/bert `optimization.py`. What differs from textbook AdamW: no bias
-correction anywhere (with constant gradients the first update is 3.16 times the corrected one),
-epsilon 1e-6 added outside of the root, decay inside the learning rate, and a schedule that is 0 at
-the first step and jumps down when warm-up ends.
+| name | update | source |
+| --- | --- | --- |
+| `bert_adam` | rate (m / (sqrt(v) + 1e-6) + decay p), nothing corrected | `optimization.py` |
+| `gpt_adam` | the same with 1e-8; the rate carries the correction | `opt.py` |
+| `adamw` | rate (m' / (sqrt(v') + epsilon) + decay p), m' and v' corrected | Loshchilov, Hutter |
+
+With constant gradients the first update of `bert_adam` is 3.16 times the corrected one. The factor
+of `gpt_adam` is in `schedules.with_bias_correction`. Decay leaves out biases and LayerNorms: in
+every model here these are the tensors of rank 1.
 
 Parameters are flat dictionaries (path -> array). The learning rate is an argument of `update`, not
 state, so that one compiled step serves every rate of a sweep.
@@ -12,7 +17,6 @@ state, so that one compiled step serves every rate of a sweep.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +25,7 @@ import optax
 
 from gptbert.errors import UserError, nearest
 
-OPTIMIZERS = ("bert_adam", "adamw")
+OPTIMIZERS = {"bert_adam": 1e-6, "gpt_adam": 1e-8, "adamw": 1e-6}  # with their epsilons
 _UNDECAYED = re.compile(r"norm/(scale|bias)$|bias$")
 
 
@@ -81,36 +85,26 @@ def is_decayed(path: str) -> bool:
 
 
 def make_optimizer(
-    name: str, *, weight_decay: float = 0.01, clip: float = 1.0, epsilon: float = 1e-6
+    name: str,
+    *,
+    weight_decay: float = 0.01,
+    clip: float = 1.0,
+    b2: float = 0.999,
+    epsilon: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """`bert_adam` as released, or `adamw` with bias correction; both clip by the global norm."""
+    """The optimizer called `name` after clipping by the global norm; `epsilon` None is its own."""
     if name not in OPTIMIZERS:
         raise UserError(
             f"optimizer {name!r} is unknown{nearest(name, OPTIMIZERS)}; "
-            "expected 'bert_adam' (as released) or 'adamw' (bias-corrected)"
+            "expected 'bert_adam' or 'gpt_adam' (as released) or 'adamw' (bias-corrected)"
         )
-    adam = scale_by_bert_adam if name == "bert_adam" else optax.scale_by_adam
+    adam = optax.scale_by_adam if name == "adamw" else scale_by_bert_adam
+    epsilon = OPTIMIZERS[name] if epsilon is None else epsilon
     return optax.chain(
         clip_by_global_norm(clip) if clip else optax.identity(),
-        adam(0.9, 0.999, epsilon),
+        adam(0.9, b2, epsilon),
         optax.add_decayed_weights(
             weight_decay, mask=lambda p: {path: is_decayed(path) for path in p}
         ),
         scale_by_given_rate(),
     )
-
-
-def bert_schedule(peak: float, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
-    """The released schedule: rate of each step, counted from 0.
-
-    peak * step / warmup before `warmup_steps`, then peak * (1 - step / total): the first update
-    has rate 0, the rate drops from just under `peak` to peak * (1 - warmup / total) at the end of
-    warm-up, and the last update still has peak / total.
-    """
-
-    def rate(step: int) -> float:
-        if step < warmup_steps:
-            return peak * step / warmup_steps
-        return peak * (1.0 - step / total_steps)
-
-    return rate

@@ -28,7 +28,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gptbert.errors import UserError
-from gptbert.models.presets import BertConfig
+from gptbert.models.presets import ModelConfig
 
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")
@@ -43,7 +43,8 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"up/bias$", P("tensor")),
     (r"down/kernel$", P("tensor", "fsdp")),
     (r"(position|token_type)/table$", P(None, "fsdp")),
-    (r"pooler/dense/kernel$", P("fsdp", None)),
+    (r"(pooler|mlm)/dense/kernel$", P("fsdp", None)),
+    (r"mlm/bias$", P("tensor")),
     (r"", P()),
 )
 
@@ -81,9 +82,19 @@ class Layout:
         """Of batch arrays: rows split, after `leading` whole axes (pieces)."""
         return NamedSharding(self.mesh, P(*(None,) * leading, ROWS))
 
+    def global_batch(self, batch: Any) -> Any:
+        """Host arrays of this process's rows as arrays of the whole job; one process: as they are.
+
+        Every process holds an equal, contiguous share of the rows.
+        """
+        if jax.process_count() == 1:
+            return batch
+        place = self.rows()
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
+
     def parameter(self, path: str, shape: tuple[int, ...]) -> NamedSharding:
         """Of a parameter or a moment of it; raises UserError where the table cannot hold."""
-        spec = next(spec for pattern, spec in RULES if re.search(pattern, path))
+        spec = _rule(path)
         if len(shape) > len(spec) and re.search(r"layers/[^/\d]", path):
             spec = P(None, *spec)
         axes = [
@@ -102,11 +113,29 @@ class Layout:
             f"mesh axis {axis!r}; choose --config.mesh.{axis} so that it does"
         )
 
+    def stored_tree(self, tree: Any) -> Any:
+        """Shardings of a state in its saved form, to restore it in parts: what divides is split."""
+
+        def place(keys: tuple[Any, ...], leaf: Any) -> NamedSharding:
+            spec = _rule(_last_name(keys))
+            axes = zip(leaf.shape, (*spec, *(None,) * leaf.ndim), strict=False)
+            return NamedSharding(self.mesh, P(*(_fitting(*pair, self.mesh) for pair in axes)))
+
+        return jax.tree_util.tree_map_with_path(place, tree)
+
     def tree(self, tree: Any) -> Any:
         """Shardings of a state: dictionaries by path get the table, everything else is whole."""
         return jax.tree_util.tree_map_with_path(
             lambda keys, leaf: self.parameter(_last_name(keys), leaf.shape), tree
         )
+
+
+def _rule(path: str) -> P:
+    return next(spec for pattern, spec in RULES if re.search(pattern, path))
+
+
+def _fitting(size: int, axis: str | None, mesh: Mesh) -> str | None:
+    return axis if axis is not None and size % mesh.shape[axis] == 0 else None
 
 
 def _last_name(keys: tuple[Any, ...]) -> str:
@@ -146,7 +175,7 @@ def make_layout(
     return Layout(jax.make_mesh(tuple(sizes), AXES, axis_types=auto, devices=devices))
 
 
-def check_model(config: BertConfig, layout: Layout) -> None:
+def check_model(config: ModelConfig, layout: Layout) -> None:
     """Raises UserError if heads or inner width cannot be split as the mesh asks."""
     tensor = layout.mesh.shape["tensor"]
     for name, size in (("heads", config.heads), ("inner width", config.inner)):
@@ -168,8 +197,8 @@ def strip_vocabulary(tree: Any, vocabulary: int) -> Any:
 
 
 def is_vocabulary(keys: tuple[Any, ...]) -> bool:
-    """Whether a leaf of a state (by its key path) is a vocabulary table or a moment of one."""
-    return _last_name(keys).endswith("word/table")
+    """Whether a leaf of a state (by its key path) has an entry a word, or is a moment of one."""
+    return _last_name(keys).endswith(("word/table", "mlm/bias"))
 
 
 def _tensor(layout: Layout) -> int:
@@ -185,6 +214,6 @@ def _resize_vocabulary(tree: Any, size: Any) -> Any:
             return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
         if rows < leaf.shape[0]:
             return leaf[:rows]
-        return jnp.pad(leaf, ((0, rows - leaf.shape[0]), (0, 0)))
+        return jnp.pad(leaf, ((0, rows - leaf.shape[0]), *((0, 0),) * (leaf.ndim - 1)))
 
     return jax.tree_util.tree_map_with_path(resize, tree)

@@ -38,11 +38,18 @@ def saved_form(state: Any, vocabulary: int) -> Any:
 
 
 def computed_form(state: Any, layout: Layout, *, scan_layers: bool) -> Any:
-    """The inverse of `saved_form` for a mesh, placed on its devices."""
-    if scan_layers:
-        state = _each_dictionary(stack_layers, state)
-    state = pad_vocabulary(state, layout)
-    return jax.device_put(state, layout.tree(state))
+    """The inverse of `saved_form` for a mesh, placed on its devices.
+
+    Compiled, so that no array is ever whole on one device where the mesh splits it.
+    """
+
+    def convert(state: Any) -> Any:
+        if scan_layers:
+            state = _each_dictionary(stack_layers, state)
+        return pad_vocabulary(state, layout)
+
+    shapes = jax.eval_shape(convert, abstract(state))
+    return jax.jit(convert, out_shardings=layout.tree(shapes))(state)
 
 
 def abstract(tree: Any) -> Any:

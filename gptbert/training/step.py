@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ import optax
 from gptbert.models.dropout import Noise
 from gptbert.models.parameters import Parameters, merge
 from gptbert.pipeline.batch import Batch
-from gptbert.training.objective import Objective
+from gptbert.training.objective import Objective, Sums
 from gptbert.training.sharding import Layout
 from gptbert.training.state import TrainState
 
@@ -60,45 +60,64 @@ class Training:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One update. Batch arrays are [R,…], or [pieces,R,…] when gradients are accumulated.
 
-        Returns the new state and the scalars `loss` (mean over the batch) and `gradient_norm`
-        (global, before clipping).
+        Returns the new state and scalars: `loss`, every sum of the objective divided by its count,
+        `gradient_norm` (global, before clipping) and `parameter_norm` (of what is trained).
         """
         trained = {k: v for k, v in state.parameters.items() if self.is_trained(k)}
         fixed = {k: v for k, v in state.parameters.items() if k not in trained}
-        count = batch.targets.weights.sum()
+        counts = self.objective.counts(batch)
 
-        def loss(trained: Parameters, piece: Batch) -> jax.Array:
+        def loss(trained: Parameters, piece: Batch) -> tuple[jax.Array, Parameters]:
             model = merge(self.graph, trained | fixed)
             packed = piece.packed
             noise = Noise(key, packed.segments, packed.positions) if self.dropout else None
-            return self.objective.loss_sum(model, piece, noise, self.layout.place) / count
+            sums = self.objective.sums(model, piece, noise, self.layout.place)
+            means = {name: value / counts[name] for name, value in sums.items()}
+            return sum_of_terms(self.objective, means), means
 
+        value_and_gradient = jax.value_and_grad(loss, has_aux=True)
         if batch.packed.tokens.ndim == 2:
-            value, gradients = jax.value_and_grad(loss)(trained, batch)
+            (value, means), gradients = value_and_gradient(trained, batch)
         else:
-            value, gradients = _accumulate(jax.value_and_grad(loss), trained, batch)
+            (value, means), gradients = _accumulate(value_and_gradient, trained, batch)
         updates, optimizer_state = self.optimizer.update(
             gradients, state.optimizer_state, trained, learning_rate=learning_rate
         )
         parameters = optax.apply_updates(trained, updates) | fixed
-        scalars = {"loss": value, "gradient_norm": optax.tree.norm(gradients)}
+        scalars = means | {
+            "loss": value,
+            "gradient_norm": optax.tree.norm(gradients),
+            "parameter_norm": optax.tree.norm(trained),
+        }
         return TrainState(state.step + 1, parameters, optimizer_state), scalars
 
     def score(self, parameters: Parameters, batch: Batch) -> jax.Array:
         """The objective's outputs of a batch without dropout: float32 [R,N,C]."""
         model = merge(self.graph, parameters)
-        return self.objective.outputs(model, batch, self.layout.place)
+        objective: Any = self.objective  # a ScoringObjective where anything is scored
+        return objective.outputs(model, batch, self.layout.place)
+
+    def measure(self, parameters: Parameters, batch: Batch) -> tuple[Sums, Sums]:
+        """Sums and counts of the objective over a batch without dropout."""
+        model = merge(self.graph, parameters)
+        sums = self.objective.sums(model, batch, None, self.layout.place)
+        return sums, self.objective.counts(batch)
 
 
-def _accumulate(
-    value_and_gradient: Callable[..., Any], trained: Parameters, batch: Batch
-) -> tuple[jax.Array, Parameters]:
-    """Adds up losses and gradients over the leading axis of `batch`."""
+def sum_of_terms(objective: Objective, means: Mapping[str, Any]) -> Any:
+    """The loss: the weighted sum of the objective's terms."""
+    return sum(weight * means[name] for name, weight in objective.terms.items())
+
+
+def _accumulate(value_and_gradient: Callable[..., Any], trained: Parameters, batch: Batch) -> Any:
+    """Adds up losses, means and gradients over the leading axis of `batch`."""
 
     def add(total: Any, piece: Batch) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, value_and_gradient(trained, piece)), None
 
-    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trained))
+    first = jax.tree.map(lambda x: x[0], batch)
+    shapes = jax.eval_shape(value_and_gradient, trained, first)
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.scan(add, zero, batch)[0]
 
 
@@ -119,6 +138,16 @@ def jit_score(training: Training, parameters: Any) -> Any:
     layout = training.layout
     return jax.jit(
         training.score,
+        in_shardings=(layout.tree(parameters), layout.rows()),
+        out_shardings=layout.replicated(),
+    )
+
+
+def jit_measure(training: Training, parameters: Any) -> Any:
+    """`Training.measure` compiled over the mesh."""
+    layout = training.layout
+    return jax.jit(
+        training.measure,
         in_shardings=(layout.tree(parameters), layout.rows()),
         out_shardings=layout.replicated(),
     )

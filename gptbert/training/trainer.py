@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -23,11 +23,10 @@ import numpy as np
 from gptbert.errors import Interrupted, RunFailed
 from gptbert.models.dropout import step_key
 from gptbert.pipeline.batch import Batch, real_tokens
-from gptbert.pipeline.packing import Shape
-from gptbert.pipeline.plan import TrainingPlan
 from gptbert.training.run_log import RunLog
 from gptbert.training.state import TrainState, abstract
 from gptbert.training.step import Training, jit_update
+from gptbert.training.throughput import Throughput, memory_in_use
 
 Metrics = dict[str, float]
 
@@ -48,8 +47,38 @@ class Progress:
     padded_tokens: int = 0
 
     def best(self, metric: str) -> dict[str, Any] | None:
-        """The evaluation with the highest `metric`; the earliest among equals."""
-        return max(self.evaluations, key=lambda e: (e["metrics"][metric], -e["step"]), default=None)
+        """The evaluation with the highest `metric` (lowest `loss`); the earliest among equals."""
+        sign = -1.0 if metric == "loss" else 1.0
+        return max(
+            self.evaluations, key=lambda e: (sign * e["metrics"][metric], -e["step"]), default=None
+        )
+
+
+class Plan(Protocol):
+    """Every batch of a run, by step."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def pieces(self) -> int:
+        """Gradient accumulation: how many equal pieces a batch's rows are cut into."""
+        ...
+
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        """The host arrays of batch `step`, or of `parts` equal shares of its rows one."""
+        ...
+
+    def abstract_batches(self) -> list[Batch]:
+        """Every shape that `batch` gives, as ShapeDtypeStructs, the whole job's rows."""
+        ...
+
+    def epoch(self, step: int) -> float:
+        """Passes over the data that are finished after `step` steps."""
+        ...
 
 
 class Saver(Protocol):
@@ -67,40 +96,46 @@ class Cadence:
       checkpoint_every: Steps between further checkpoints; 0 for none.
       log_every: Steps between records of loss and rate.
       patience: Evaluations without a better one before the run stops early; 0 never.
+      keep_at: Steps whose checkpoints are made and kept for good.
     """
 
     evaluate_at: Sequence[int]
     checkpoint_every: int = 0
     log_every: int = 10
     patience: int = 0
+    keep_at: Collection[int] = ()
+
+    def checkpoints(self, step: int) -> bool:
+        """Whether a checkpoint is due after `step`."""
+        regular = self.checkpoint_every and step % self.checkpoint_every == 0
+        return bool(regular or step in self.keep_at)
 
 
 class CompiledSteps:
-    """The update compiled ahead for each planned shape; the first is needed at once.
+    """The update compiled ahead for each shape of a plan; the first is needed at once.
 
     Shapes compile side by side in threads. After that nothing compiles any more: a batch of
     another shape is a bug and raises KeyError.
     """
 
-    def __init__(self, training: Training, state: TrainState, plan: TrainingPlan) -> None:
-        self._pieces = plan.pieces
+    def __init__(self, training: Training, state: TrainState, plan: Plan) -> None:
+        self._pieces, self._layout = plan.pieces, training.layout
         step = jit_update(training, state, plan.pieces)
         scalar, key = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.uint32)
-        lowered = {
-            shape: step.lower(abstract(state), abstract_batch(plan, shape), scalar, key)
-            for shape in plan.shapes
-        }
+        lowered = [
+            (shapes, step.lower(abstract(state), abstract_pieces(shapes, plan.pieces), scalar, key))
+            for shapes in plan.abstract_batches()
+        ]
         pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
-        self.executables = {shape: pool.submit(low.compile) for shape, low in lowered.items()}
+        self.executables = {_shape(s): pool.submit(low.compile) for s, low in lowered}
         pool.shutdown(wait=False)
 
     def __call__(
         self, state: TrainState, batch: Batch, learning_rate: float, key: np.ndarray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        rows, positions = batch.packed.tokens.shape
-        shape = Shape(rows, positions, batch.targets.starts.shape[1])
-        compiled = self.executables[shape].result()
-        return compiled(state, in_pieces(batch, self._pieces), np.float32(learning_rate), key)
+        whole = self._layout.global_batch(batch)
+        compiled = self.executables[_shape(whole)].result()
+        return compiled(state, in_pieces(whole, self._pieces), np.float32(learning_rate), key)
 
     def wait(self) -> None:
         """Blocks until every shape is compiled."""
@@ -115,20 +150,18 @@ def in_pieces(batch: Batch, pieces: int) -> Batch:
     return jax.tree.map(lambda x: x.reshape(pieces, x.shape[0] // pieces, *x.shape[1:]), batch)
 
 
-def abstract_batch(plan: TrainingPlan, shape: Shape) -> Batch:
-    """Shapes and types of the batches of one planned shape."""
-    probe = plan.batch(0)
-    rows = shape.rows // plan.pieces
-    leading = (plan.pieces,) if plan.pieces > 1 else ()
+def abstract_pieces(batch: Batch, pieces: int) -> Batch:
+    """As `in_pieces`, of ShapeDtypeStructs."""
+    return jax.eval_shape(lambda batch: in_pieces(batch, pieces), batch)
 
-    def arrays(part: Any, width: int) -> Any:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, rows, width), x.dtype), part)
 
-    return Batch(arrays(probe.packed, shape.positions), arrays(probe.targets, shape.slots))
+def _shape(batch: Batch) -> tuple[tuple[int, ...], ...]:
+    """What tells the compiled steps apart."""
+    return tuple(leaf.shape for leaf in jax.tree.leaves(batch))
 
 
 def train(
-    plan: TrainingPlan,
+    plan: Plan,
     state: TrainState,
     schedule: Callable[[int], float],
     *,
@@ -140,6 +173,8 @@ def train(
     log: RunLog,
     progress: Progress,
     steps: CompiledSteps,
+    throughput: Throughput | None = None,
+    evaluated: str = "dev",
     stop: Any = False,
 ) -> TrainState:
     """Trains from `state.step` to the end of the plan.
@@ -151,12 +186,14 @@ def train(
       seed: Of dropout.
       cadence: When to log, evaluate, save.
       evaluate: Scores the dev set; FloatingPointError where the outputs are no numbers any more.
-      metric: Which of its metrics decides what is best (higher is better).
+      metric: Which of its metrics decides what is best (higher is better, but for `loss`).
       save: Writes a checkpoint.
       log: Where scalars go.
       progress: Updated in place.
       steps: The compiled update.
-      stop: Becomes true when the run is asked to stop.
+      throughput: What a token costs and what the devices can do; None leaves both out of the log.
+      evaluated: What is scored, for messages.
+      stop: Becomes true when the run is asked to stop (one process; see `stop_requested`).
 
     Returns:
       The last state.
@@ -167,7 +204,8 @@ def train(
     """
     step = saved = int(state.step)
     clock = _Clock(progress)
-    under_way = _UnderWay(plan, schedule, log, clock)
+    under_way = _UnderWay(plan, schedule, log, clock, throughput)
+    batches = _Prefetched(plan)
     # XLA on CPU takes the memory of a step when it is queued, and a batch is built in no time
     # compared with a step; elsewhere one step waits while one runs.
     queued = 0 if jax.default_backend() == "cpu" else 1
@@ -175,55 +213,101 @@ def train(
     def checkpoint() -> int:
         under_way.finish(saved)
         best = progress.best(metric)
+        kept = {each for each in cadence.keep_at if each <= step}
         with clock.paused():
-            save(state, progress, {best["step"]} if best else set())
+            save(state, progress, kept | ({best["step"]} if best else set()))
         return step
 
     while step < plan.steps:
         if _exhausted(progress, metric, cadence.patience):
             log.say(f"stopped early: no better {metric} in {cadence.patience} evaluations")
             break
-        if stop:
+        if stop_requested(stop, step):
             if saved != step:
                 checkpoint()
             raise Interrupted(f"stopped on request after step {step}; the same command continues")
-        batch = plan.batch(step)
+        batch, waited = batches.take(step)
         under_way.leave(queued)
         state, scalars = steps(state, batch, schedule(step), step_key(seed, step))
         step += 1
-        under_way.add(step, scalars, batch)
+        under_way.add(step, scalars, batch, waited)
         if step % cadence.log_every == 0:
             under_way.finish(saved)
         if step in cadence.evaluate_at:
             under_way.finish(saved)
             with clock.paused(), _failing_after(step, saved):
                 metrics = evaluate(state)
-            epoch = step * plan.batch_size / len(plan.features)
+            epoch = plan.epoch(step)
             progress.evaluations.append({"step": step, "epoch": epoch, "metrics": metrics})
             log.scalars(step, {f"eval/{name}": value for name, value in metrics.items()})
             told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            log.say(f"step {step}, epoch {epoch:.2f}: dev {told}")
+            log.say(f"step {step}, epoch {epoch:.2f}: {evaluated} {told}")
             saved = checkpoint()
-        elif cadence.checkpoint_every and step % cadence.checkpoint_every == 0:
+        elif cadence.checkpoints(step):
             saved = checkpoint()
     return state
+
+
+def stop_requested(stop: Any, step: int) -> bool:
+    """Whether the run is asked to stop; several processes agree on the step (JAX's sync point)."""
+    if jax.process_count() == 1:
+        return bool(stop)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+class _Prefetched:
+    """This process's rows of a plan's batches, the next ones built while a step runs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: tuple[int, concurrent.futures.Future[Batch]] | None = None
+
+    def take(self, step: int) -> tuple[Batch, float]:
+        """The batch of a step, and the seconds that were spent waiting for it."""
+        began = time.perf_counter()
+        if self._next is None or self._next[0] != step:
+            self._next = (step, self._build(step))
+        batch = self._next[1].result()
+        waited = time.perf_counter() - began
+        if step + 1 < self._plan.steps:
+            self._next = (step + 1, self._build(step + 1))
+        return batch, waited
+
+    def _build(self, step: int) -> concurrent.futures.Future[Batch]:
+        """Begins with a batch: the rows of this process."""
+        part, parts = jax.process_index(), jax.process_count()
+        return self._pool.submit(self._plan.batch, step, part, parts)
 
 
 class _UnderWay:
     """Steps that were handed to the device and whose losses nobody has looked at yet."""
 
     def __init__(
-        self, plan: TrainingPlan, schedule: Callable[[int], float], log: RunLog, clock: _Clock
+        self,
+        plan: Plan,
+        schedule: Callable[[int], float],
+        log: RunLog,
+        clock: _Clock,
+        throughput: Throughput | None,
     ) -> None:
         self._plan, self._schedule, self._log, self._clock = plan, schedule, log, clock
-        self._steps: list[tuple[int, dict[str, jax.Array], int]] = []
+        self._throughput = throughput
+        self._steps: list[tuple[int, dict[str, jax.Array]]] = []
+        self._tokens, self._flops, self._waited = 0, 0.0, 0.0
 
-    def add(self, step: int, scalars: dict[str, jax.Array], batch: Batch) -> None:
-        """Notes a step; counts its tokens."""
-        tokens = real_tokens(batch)
+    def add(self, step: int, scalars: dict[str, jax.Array], batch: Batch, waited: float) -> None:
+        """Notes a step; counts its tokens and the seconds that it waited for its data."""
+        tokens = real_tokens(batch) * jax.process_count()
         self._clock.progress.tokens += tokens
-        self._clock.progress.padded_tokens += batch.packed.tokens.size
-        self._steps.append((step, scalars, tokens))
+        self._clock.progress.padded_tokens += batch.packed.tokens.size * jax.process_count()
+        self._steps.append((step, scalars))
+        self._tokens += tokens
+        self._waited += waited
+        if self._throughput:
+            self._flops += self._throughput.flops(batch) * jax.process_count()
 
     def leave(self, count: int) -> None:
         """Waits until at most `count` steps are unfinished."""
@@ -237,26 +321,37 @@ class _UnderWay:
         """
         if not self._steps:
             return
-        losses, norms = [], []
-        for step, scalars, _ in self._steps:
-            losses.append(float(scalars["loss"]))
-            norms.append(float(scalars["gradient_norm"]))
+        found = [{name: float(x) for name, x in scalars.items()} for _, scalars in self._steps]
+        for (step, _), values in zip(self._steps, found, strict=True):
             # A gradient that is no number spoils the parameters while the loss still looks well.
-            for name, value in (("loss", losses[-1]), ("gradient", norms[-1])):
-                if not math.isfinite(value):
-                    raise _failed(f"the {name} became {value} at step {step}", saved)
-        last = self._steps[-1][0]
+            for name, told in (("loss", "loss"), ("gradient_norm", "gradient")):
+                if not math.isfinite(values[name]):
+                    raise _failed(f"the {told} became {values[name]} at step {step}", saved)
+        last, count = self._steps[-1][0], len(found)
         seconds = self._clock.lap()
         record = {
-            "train/loss": sum(losses) / len(losses),
-            "train/gradient_norm": norms[-1],
-            "learning_rate": self._schedule(last - 1),
-            "examples_per_second": len(losses) * self._plan.batch_size / seconds,
-            "tokens_per_second": sum(tokens for _, _, tokens in self._steps) / seconds,
+            f"train/{name}": found[-1][name] if name.endswith("_norm") else _mean(found, name)
+            for name in found[0]
         }
+        record |= {
+            "learning_rate": self._schedule(last - 1),
+            "examples_per_second": count * self._plan.batch_size / seconds,
+            "tokens_per_second": self._tokens / seconds,
+            "data_wait": self._waited / seconds,
+            "memory_bytes": memory_in_use(),
+            "seconds_left": (self._plan.steps - last) * seconds / count,
+        }
+        if self._throughput:
+            record |= self._throughput.rates(self._flops / seconds)
         self._log.scalars(last, record)
-        self._log.progress(last, {"loss": record["train/loss"], "rate": record["learning_rate"]})
+        shown = {"loss": record["train/loss"], "rate": record["learning_rate"]}
+        self._log.progress(last, shown | {"tokens/s": record["tokens_per_second"]})
         self._steps.clear()
+        self._tokens, self._flops, self._waited = 0, 0.0, 0.0
+
+
+def _mean(records: list[dict[str, float]], name: str) -> float:
+    return sum(record[name] for record in records) / len(records)
 
 
 def _failed(what: str, saved: int) -> RunFailed:

@@ -1,8 +1,8 @@
 """Our parameters -> a Hugging Face folder that `transformers` loads as it stands.
 
-Written: config.json, model.safetensors, vocab.txt, tokenizer.json, tokenizer_config.json and a
-model card, README.md. The folder is made under another name and moved, so that it is whole or
-absent.
+Written: config.json, model.safetensors, the tokenizer's files and a model card, README.md. The
+class is the one of the heads that are there. The folder is made under another name and moved, so
+that it is whole or absent.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from gptbert.errors import UserError
-from gptbert.models.presets import BertConfig
+from gptbert.models.presets import GptConfig, ModelConfig
 from gptbert.tokenizers import Tokenizer
 from gptbert.weights import huggingface_config, model_card, safetensors_files
 from gptbert.weights.huggingface import CLASSIFIER_CLASS
-from gptbert.weights.huggingface_names import PREFIX, to_huggingface
+from gptbert.weights.huggingface_names import naming, places_of
 from gptbert.weights.model_card import ModelCard
 
 __all__ = ["ModelCard", "check_output", "export_huggingface"]
@@ -29,7 +29,7 @@ __all__ = ["ModelCard", "check_output", "export_huggingface"]
 
 def export_huggingface(
     output: str | os.PathLike[str],
-    config: BertConfig,
+    config: ModelConfig,
     parameters: Mapping[str, Any],
     tokenizer: Tokenizer,
     *,
@@ -37,12 +37,16 @@ def export_huggingface(
     regression: bool,
     card: ModelCard,
 ) -> None:
-    """Writes a folder that loads as BertForSequenceClassification, or as BertModel without a head.
+    """Writes a folder that `transformers` loads, with the heads that `parameters` has.
+
+    BERT with a classifier is BertForSequenceClassification; with the heads of pre-training
+    BertForPreTraining, BertForMaskedLM (no sentence head) or BertLMHeadModel (left to right);
+    without heads BertModel. GPT and GPT-2 are OpenAIGPTLMHeadModel and GPT2LMHeadModel.
 
     Args:
       output: The folder to make; it may exist if it is empty.
       config: The shape.
-      parameters: By path, layers numbered; with `classifier/...` for a classifier.
+      parameters: By path, layers numbered; `classifier/...`, `mlm/...`, `nsp/...` are heads.
       tokenizer: Saved beside the weights.
       labels: The classes in the order of the outputs; None for a score, or where they have no
         names.
@@ -56,16 +60,21 @@ def export_huggingface(
     output = Path(output)
     check_output(output)
     arrays = {path: np.asarray(value, np.float32) for path, value in parameters.items()}
-    has_pooler = "pooler/dense/kernel" in arrays
-    classes = len(arrays.get("classifier/bias", ()))
-    _check_head(classes, has_pooler, labels, regression)
+    heads = {path.split("/")[0] for path in arrays} - {"bert", "gpt"}
+    _check_labels(len(arrays.get("classifier/bias", ())), labels, regression)
+    architecture = _architecture(config, heads)
+    has_prefix = bool(heads - {"pooler"}) or isinstance(config, GptConfig)
+    prefix = naming(config).prefix if has_prefix else ""
     tensors = {
-        name if name.startswith("classifier.") or not classes else PREFIX + name: tensor
-        for name, tensor in to_huggingface(config, arrays)
+        prefix * place.in_backbone + name: place.to_file(arrays[place.path])
+        for name, place in places_of(config, arrays).items()
     }
-    settings = _settings(config, tokenizer, classes, labels, regression)
+    settings = {"architectures": [architecture], **huggingface_config.config_settings(config)}
+    settings |= _more_settings(config, tokenizer)
+    if "classifier" in heads:
+        settings |= _label_settings(len(arrays["classifier/bias"]), labels, regression)
     readme = model_card.render(
-        card, config, is_classifier=bool(classes), has_pooler=has_pooler, labels=labels
+        card, config, architecture=architecture, has_pooler="pooler" in heads, labels=labels
     )
 
     partial = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}.partial")
@@ -97,45 +106,57 @@ def check_output(output: str | os.PathLike[str]) -> None:
         raise UserError(f"the output {path} is no folder; expected a new or empty folder")
 
 
-def _check_head(
-    classes: int, has_pooler: bool, labels: tuple[str, ...] | None, regression: bool
-) -> None:
-    if classes and not has_pooler:
-        raise UserError(
-            "the classifier reads the mean of the hidden states (pooling 'mean'), for which "
-            "transformers has no class; expected pooling 'cls' (--config.pooling=cls)"
-        )
+def _check_labels(classes: int, labels: tuple[str, ...] | None, regression: bool) -> None:
     if labels is not None and len(labels) != classes:
         raise ValueError(f"{len(labels)} labels for {classes} outputs")
     if regression and (classes != 1 or labels is not None):
         raise ValueError(f"a score has one output without a name, not {classes} with {labels}")
 
 
-def _settings(
-    config: BertConfig,
-    tokenizer: Tokenizer,
-    classes: int,
-    labels: tuple[str, ...] | None,
-    regression: bool,
+def _architecture(config: ModelConfig, heads: set[str]) -> str:
+    """The class of transformers that computes what our heads compute."""
+    if isinstance(config, GptConfig):
+        if "classifier" in heads:
+            raise UserError(
+                "this GPT has a classifier, for which transformers has no class (its classifiers "
+                "have no bias and read the last token); expected weights without one"
+            )
+        return "OpenAIGPTLMHeadModel" if config.norm_place == "post" else "GPT2LMHeadModel"
+    if "classifier" in heads:
+        if "pooler" not in heads:
+            raise UserError(
+                "the classifier reads the mean of the hidden states (pooling 'mean'), for which "
+                "transformers has no class; expected pooling 'cls' (--config.pooling=cls)"
+            )
+        return CLASSIFIER_CLASS
+    if "mlm" not in heads:
+        return "BertModel"
+    if config.left_to_right:
+        return "BertLMHeadModel"
+    return "BertForPreTraining" if "nsp" in heads else "BertForMaskedLM"
+
+
+def _more_settings(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What config.json says beyond the shape."""
+    special = tokenizer.special
+    settings: dict[str, Any] = {"pad_token_id": special.pad}
+    if isinstance(config, GptConfig):
+        settings |= {"bos_token_id": special.end_of_text, "eos_token_id": special.end_of_text}
+    else:
+        settings["classifier_dropout"] = None
+    return settings | {"torch_dtype": "float32", "use_cache": True}
+
+
+def _label_settings(
+    classes: int, labels: tuple[str, ...] | None, regression: bool
 ) -> dict[str, Any]:
-    """config.json; its order is that of the reader's interest."""
-    settings: dict[str, Any] = {"architectures": [CLASSIFIER_CLASS if classes else "BertModel"]}
-    settings |= huggingface_config.config_settings(config)
-    settings |= {
-        "classifier_dropout": None,
-        "pad_token_id": tokenizer.special.pad,
-        "torch_dtype": "float32",
-        "use_cache": True,
+    unnamed = ("score",) if regression else tuple(f"LABEL_{c}" for c in range(classes))
+    names = labels or unnamed
+    return {
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+        "problem_type": "regression" if regression else "single_label_classification",
     }
-    if classes:
-        unnamed = ("score",) if regression else tuple(f"LABEL_{c}" for c in range(classes))
-        names = labels or unnamed
-        settings |= {
-            "id2label": {str(number): name for number, name in enumerate(names)},
-            "label2id": {name: number for number, name in enumerate(names)},
-            "problem_type": "regression" if regression else "single_label_classification",
-        }
-    return settings
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
-"""What a BERT's tensors are called in Hugging Face files, and where ours lie in them.
+"""Between our parameters and the tensors of Hugging Face files, for BERT, GPT and GPT-2.
 
-A `torch` Linear stores [out, in], ours [in, out]; query, key and value are one array here. The
-same table serves reading and writing, and gradients as well as parameters.
+`huggingface_bert.py` and `huggingface_gpt.py` have the names; here they are applied, and the
+differences between the three kinds of file told: prefix, layers, tensors that are stored twice.
 """
 
 from __future__ import annotations
@@ -12,80 +12,95 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from gptbert.models.presets import BertConfig
+from gptbert.models.presets import BertConfig, GptConfig, ModelConfig
+from gptbert.weights.huggingface_bert import bert_places, head_places
+from gptbert.weights.huggingface_gpt import TABLES, gpt_places
+from gptbert.weights.huggingface_places import Place
 
 PREFIX = "bert."
-_PROJECTIONS = ("query", "key", "value")
-_LAYER = re.compile(r"^encoder\.layer\.([0-9]{1,6})\.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where one tensor of a Hugging Face file belongs.
+class Naming:
+    """What differs between the files of the three models.
 
     Attributes:
-      path: Our parameter.
-      shape: As stored in the file.
-      linear: Whether the file has it transposed.
-      part: Which third of the parameter it is: 0, 1, 2 for query, key, value; None for all of it.
+      model: What the model is called in messages.
+      prefix: Before the names of the backbone's tensors where a head is on top.
+      layer: Before a layer's number.
+      ties: Names that repeat another tensor, and which.
     """
 
-    path: str
-    shape: tuple[int, ...]
-    linear: bool = False
-    part: int | None = None
+    model: str
+    prefix: str
+    layer: str
+    ties: Mapping[str, str]
 
-    def view(self, parameter: np.ndarray) -> np.ndarray:
-        """The part of the whole parameter that this tensor fills."""
-        if self.part is None:
-            return parameter
-        return parameter[:, self.part] if self.linear else parameter[self.part]
-
-    def from_file(self, tensor: np.ndarray) -> np.ndarray:
-        """The tensor in the axis order of ours; its shape is still that of a matrix or vector."""
-        return tensor.T if self.linear else tensor
-
-    def to_file(self, parameter: np.ndarray) -> np.ndarray:
-        """The tensor as a file has it, from the whole parameter."""
-        view = self.view(parameter)
-        return view.reshape(self.shape[::-1]).T if self.linear else view.reshape(self.shape)
+    def layer_number(self, name: str) -> int | None:
+        """The number of the layer that a tensor without prefix belongs to."""
+        match = re.match(re.escape(self.layer) + r"([0-9]{1,6})\.", name)
+        return int(match[1]) if match else None
 
 
-def bert_places(config: BertConfig) -> dict[str, Place]:
-    """Every tensor of embeddings and layers, by its name without prefix."""
-    places = {
-        f"embeddings.{kind}_embeddings.weight": Place(
-            f"bert/embeddings/{kind}/table", (entries, config.width)
-        )
-        for kind, entries in (
-            ("word", config.vocabulary),
-            ("position", config.positions),
-            ("token_type", config.token_types),
-        )
-    }
-    places |= _norm("embeddings.LayerNorm", "bert/embeddings/norm", config.width)
-    for number in range(config.layers):
-        places |= _layer(number, config)
+_BERT_TIES = {
+    "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+
+
+def naming(config: ModelConfig) -> Naming:
+    """The naming of the files of a shape."""
+    if isinstance(config, BertConfig):
+        return Naming("BERT", PREFIX, "encoder.layer.", _BERT_TIES)
+    name = "GPT" if config.norm_place == "post" else "GPT-2"
+    tie = {"lm_head.weight": f"{TABLES[config.norm_place][0]}.weight"}
+    return Naming(name, "transformer.", "h.", tie)
+
+
+def backbone_places(config: ModelConfig) -> dict[str, Place]:
+    """Name without prefix -> place, of what every file of such a model has."""
+    return gpt_places(config) if isinstance(config, GptConfig) else bert_places(config)
+
+
+def all_places(
+    config: ModelConfig,
+    *,
+    pooler: bool | None = None,
+    classes: int | None = None,
+    mlm: bool = False,
+    nsp: bool = False,
+) -> dict[str, Place]:
+    """Name in a file, without prefix -> place, of a whole model.
+
+    A pooler is there unless it is said not to be (GPT has none), a classifier with `classes`.
+    """
+    places = backbone_places(config)
+    if isinstance(config, BertConfig):
+        heads = head_places(config, classes or 1)
+        wanted = {"pooler": pooler is not False, "classifier": classes is not None}
+        for head, is_wanted in {**wanted, "mlm": mlm, "nsp": nsp}.items():
+            places |= heads[head] if is_wanted else {}
     return places
 
 
-def pooler_places(config: BertConfig) -> dict[str, Place]:
-    """The tensors of the pooler, by name without prefix."""
-    return _dense("pooler.dense", "pooler/dense", config.width, config.width)
-
-
-def classifier_places(config: BertConfig, classes: int) -> dict[str, Place]:
-    """The tensors of a classifier of C classes; they never have a prefix."""
-    return _dense("classifier", "classifier", config.width, classes)
-
-
 def parameter_shapes(
-    config: BertConfig, *, pooler: bool = True, classes: int | None = None
+    config: ModelConfig,
+    *,
+    pooler: bool | None = None,
+    classes: int | None = None,
+    mlm: bool = False,
+    nsp: bool = False,
 ) -> dict[str, tuple[int, ...]]:
-    """Our parameters' shapes by path; the classifier's with `classes`."""
+    """Our parameters' shapes by path; arguments as of `all_places`."""
+    places = all_places(config, pooler=pooler, classes=classes, mlm=mlm, nsp=nsp)
+    return shapes_of(config, places)
+
+
+def shapes_of(config: ModelConfig, places: Mapping[str, Place]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters that `places` name, by path."""
     heads = (3, config.heads, config.head_width)
     shapes = {}
-    for place in all_places(config, pooler=pooler, classes=classes).values():
+    for place in places.values():
         shape = place.shape[::-1] if place.linear else place.shape
         if place.path.endswith("qkv_kernel"):
             shape = (config.width, *heads)
@@ -95,18 +110,6 @@ def parameter_shapes(
             shape = (*heads[1:], config.width)
         shapes[place.path] = shape
     return shapes
-
-
-def all_places(
-    config: BertConfig, *, pooler: bool = True, classes: int | None = None
-) -> dict[str, Place]:
-    """Name in a file, without prefix -> place, of a whole model."""
-    places = bert_places(config)
-    if pooler:
-        places |= pooler_places(config)
-    if classes is not None:
-        places |= classifier_places(config, classes)
-    return places
 
 
 def from_huggingface(
@@ -119,7 +122,8 @@ def from_huggingface(
     for name, place in places.items():
         tensor = read(name)
         if not place.linear and place.part is None:
-            parameters[place.path] = tensor  # the large tables are not copied again
+            # The large tables are not copied again.
+            parameters[place.path] = tensor.reshape(shapes[place.path])
             continue
         if place.path not in parameters:
             parameters[place.path] = np.empty(shapes[place.path], tensor.dtype)
@@ -128,70 +132,44 @@ def from_huggingface(
     return parameters
 
 
-def to_huggingface(
-    config: BertConfig, parameters: Mapping[str, np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Pairs of name (without prefix) and tensor, as a Hugging Face file has them.
+def places_of(config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> dict[str, Place]:
+    """Name without prefix -> place, of a model that has the heads of `parameters`.
 
     Raises:
       ValueError: Parameters are missing, unknown, or not of the shapes that `config` gives them.
     """
-    arrays = {path: np.asarray(value) for path, value in parameters.items()}
-    bias = arrays.get("classifier/bias")
-    classes = None if bias is None else bias.size
-    pooler = "pooler/dense/kernel" in arrays
-    expected = parameter_shapes(config, pooler=pooler, classes=classes)
-    found = {path: array.shape for path, array in arrays.items()}
+    bias = parameters.get("classifier/bias")
+    places = all_places(
+        config,
+        pooler="pooler/dense/kernel" in parameters,
+        classes=None if bias is None else bias.size,
+        mlm="mlm/dense/kernel" in parameters,
+        nsp="nsp/kernel" in parameters,
+    )
+    expected = shapes_of(config, places)
+    found = {path: array.shape for path, array in parameters.items()}
     if wrong := sorted({path for path, _ in set(expected.items()) ^ set(found.items())}):
         told = ", ".join(f"{p} {found.get(p)} (expected {expected.get(p)})" for p in wrong[:4])
-        raise ValueError(f"{len(wrong)} parameters do not belong to this shape of BERT: {told}")
-    for name, place in all_places(config, pooler=pooler, classes=classes).items():
-        yield name, place.to_file(arrays[place.path])
-
-
-def canonical(name: str) -> str:
-    """The name without prefix, old LayerNorm names (gamma, beta) made new."""
-    name = name.removeprefix(PREFIX)
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
-    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
-
-
-def layer_number(name: str) -> int | None:
-    """The number of the encoder layer that a tensor without prefix belongs to."""
-    match = _LAYER.match(name)
-    return int(match[1]) if match else None
-
-
-def _layer(number: int, config: BertConfig) -> dict[str, Place]:
-    there, here = f"encoder.layer.{number}", f"bert/layers/{number}"
-    width, inner = config.width, config.inner
-    places = {}
-    for part, projection in enumerate(_PROJECTIONS):
-        name = f"{there}.attention.self.{projection}"
-        kernel, bias = f"{here}/attention/qkv_kernel", f"{here}/attention/qkv_bias"
-        places[f"{name}.weight"] = Place(kernel, (width, width), linear=True, part=part)
-        places[f"{name}.bias"] = Place(bias, (width,), part=part)
-    output = f"{there}.attention.output.dense"
-    places[f"{output}.weight"] = Place(
-        f"{here}/attention/output_kernel", (width, width), linear=True
-    )
-    places[f"{output}.bias"] = Place(f"{here}/attention/output_bias", (width,))
-    places |= _norm(f"{there}.attention.output.LayerNorm", f"{here}/attention_norm", width)
-    places |= _dense(f"{there}.intermediate.dense", f"{here}/up", width, inner)
-    places |= _dense(f"{there}.output.dense", f"{here}/down", inner, width)
-    places |= _norm(f"{there}.output.LayerNorm", f"{here}/mlp_norm", width)
+        model = naming(config).model
+        raise ValueError(f"{len(wrong)} parameters do not belong to this shape of {model}: {told}")
     return places
 
 
-def _dense(there: str, here: str, inputs: int, outputs: int) -> dict[str, Place]:
-    return {
-        f"{there}.weight": Place(f"{here}/kernel", (outputs, inputs), linear=True),
-        f"{there}.bias": Place(f"{here}/bias", (outputs,)),
-    }
+def to_huggingface(
+    config: ModelConfig, parameters: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Pairs of name (without prefix) and tensor, as a Hugging Face file has them.
+
+    Raises:
+      ValueError: As `places_of`.
+    """
+    arrays = {path: np.asarray(value) for path, value in parameters.items()}
+    for name, place in places_of(config, arrays).items():
+        yield name, place.to_file(arrays[place.path])
 
 
-def _norm(there: str, here: str, width: int) -> dict[str, Place]:
-    return {
-        f"{there}.weight": Place(f"{here}/scale", (width,)),
-        f"{there}.bias": Place(f"{here}/bias", (width,)),
-    }
+def canonical(name: str, prefix: str = PREFIX) -> str:
+    """The name without prefix, old LayerNorm names (gamma, beta) made new."""
+    name = name.removeprefix(prefix)
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)

@@ -10,7 +10,21 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
-from gptbert.models.presets import BertConfig
+from gptbert.models.presets import GptConfig, ModelConfig
+
+# Class of the model -> class to load it with, and the hub's word for what it does.
+_PURPOSES = {
+    "BertModel": ("AutoModel", "feature-extraction"),
+    "BertForSequenceClassification": (
+        "AutoModelForSequenceClassification",
+        "text-classification",
+    ),
+    "BertForPreTraining": ("AutoModelForPreTraining", "fill-mask"),
+    "BertForMaskedLM": ("AutoModelForMaskedLM", "fill-mask"),
+    "BertLMHeadModel": ("AutoModelForCausalLM", "text-generation"),
+    "OpenAIGPTLMHeadModel": ("AutoModelForCausalLM", "text-generation"),
+    "GPT2LMHeadModel": ("AutoModelForCausalLM", "text-generation"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +54,16 @@ class ModelCard:
 
 def render(
     card: ModelCard,
-    config: BertConfig,
+    config: ModelConfig,
     *,
-    is_classifier: bool,
+    architecture: str,
     has_pooler: bool,
     labels: tuple[str, ...] | None,
 ) -> str:
-    """The text of README.md."""
-    lines = ["---", *_head(card, is_classifier), "---", ""]
-    lines += [f"# {card.name}", "", _what(card, config, is_classifier), ""]
+    """The text of README.md; `architecture` is the model's class in transformers."""
+    kind, purpose = _PURPOSES[architecture]
+    lines = ["---", *_head(card, config, purpose), "---", ""]
+    lines += [f"# {card.name}", "", _what(card, config, purpose), ""]
     if labels:
         named = ", ".join(f"`{label}`" for label in labels)
         lines += [f"Classes, in the order of the outputs: {named}.", ""]
@@ -57,12 +72,13 @@ def render(
         lines += ["## Results", "", *_table(title, card.metrics), ""]
     if card.training:
         lines += ["## Training", "", *_table("setting", card.training), ""]
-    use = _use(card.name, is_classifier, has_pooler)
+    # A BertModel makes itself a random pooler where the file has none.
+    option = "" if has_pooler or kind != "AutoModel" else ", add_pooling_layer=False"
+    use = _use(card.name, kind, option)
     return "\n".join([*lines, "## Use", "", "```python", *use, "```", ""])
 
 
-def _head(card: ModelCard, is_classifier: bool) -> list[str]:
-    purpose = "text-classification" if is_classifier else "feature-extraction"
+def _head(card: ModelCard, config: ModelConfig, purpose: str) -> list[str]:
     lines = [f"language: {json.dumps(card.language)}"] if card.language else []
     lines += [f"license: {json.dumps(card.license)}"]
     if card.license == "other":
@@ -71,7 +87,7 @@ def _head(card: ModelCard, is_classifier: bool) -> list[str]:
         "library_name: transformers",
         f"pipeline_tag: {purpose}",
         "tags:",
-        *(f"- {tag}" for tag in ("bert", "gptbert", "jax", purpose)),
+        *(f"- {tag}" for tag in (_name(config).lower(), "gptbert", "jax", purpose)),
     ]
     if card.metrics:
         lines += _model_index(card, purpose)
@@ -94,12 +110,19 @@ def _model_index(card: ModelCard, purpose: str) -> list[str]:
     ]
 
 
-def _what(card: ModelCard, config: BertConfig, is_classifier: bool) -> str:
+def _name(config: ModelConfig) -> str:
+    if isinstance(config, GptConfig):
+        return "GPT" if config.norm_place == "post" else "GPT-2"
+    return "BERT"
+
+
+def _what(card: ModelCard, config: ModelConfig, purpose: str) -> str:
+    verb = "fine-tuned" if purpose == "text-classification" else "trained"
     origin = f", from `{card.base}`" if card.base else ""
-    purpose = f", fine-tuned on {card.task}" if card.task and is_classifier else ""
+    told = f", {verb} on {card.task}" if card.task and purpose != "feature-extraction" else ""
     return (
-        f"A BERT with {config.layers} layers, width {config.width}, {config.heads} heads and "
-        f"{config.vocabulary:,} vocabulary entries{purpose}{origin}. Inputs have at most "
+        f"A {_name(config)} with {config.layers} layers, width {config.width}, {config.heads} "
+        f"heads and {config.vocabulary:,} vocabulary entries{told}{origin}. Inputs have at most "
         f"{config.positions} tokens. Written by gptbert."
     )
 
@@ -113,10 +136,7 @@ def _table(title: str, rows: Mapping[str, object]) -> list[str]:
     return [f"| {cell(title)} | |", "| --- | --- |", *lines]
 
 
-def _use(name: str, is_classifier: bool, has_pooler: bool) -> list[str]:
-    kind = "AutoModelForSequenceClassification" if is_classifier else "AutoModel"
-    # A BertModel makes itself a random pooler where the file has none.
-    option = "" if has_pooler else ", add_pooling_layer=False"
+def _use(name: str, kind: str, option: str) -> list[str]:
     return [
         f"from transformers import AutoTokenizer, {kind}",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,16 +16,17 @@ from flax import nnx
 from gptbert.errors import UserError
 from gptbert.models import parameters as flat
 from gptbert.models.encoder import Bert, Pooler
-from gptbert.models.heads import gather_slots
+from gptbert.models.heads import GptClassifier, gather_slots
 from gptbert.models.inputs import Packed
-from gptbert.models.layers import Dense
-from gptbert.models.presets import BertConfig, Compute
+from gptbert.models.layers import Dense, truncated_normal
+from gptbert.models.presets import BertConfig, Compute, ModelConfig
+from gptbert.models.pretraining import NextTokenModel, WordHead
 from gptbert.pipeline.batch import Batch
 from gptbert.pipeline.encode import Features, encode_texts
 from gptbert.pipeline.packing import Shape
 from gptbert.pipeline.plan import ScoringPlan
 from gptbert.tokenizers import Tokenizer, load_tokenizer
-from gptbert.weights.huggingface import read_bert
+from gptbert.weights.huggingface import read_huggingface
 
 BATCH_TOKENS = 2048  # of one batch of `encode`; about what keeps two CPU cores busy
 _SLOTS = 16
@@ -34,15 +35,25 @@ _VOCABULARY_MULTIPLE = 128
 
 
 class Model(nnx.Module):
-    """An encoder with what its weights have on top: `bert`, and `pooler`, `classifier` or None."""
+    """An encoder with what its weights have on top, or None.
+
+    Attributes: `bert`; `pooler`, `classifier`; `mlm` and `nsp`, the heads of pre-training.
+    """
 
     def __init__(
-        self, config: BertConfig, compute: Compute, pooler: bool, classes: int, rngs: nnx.Rngs
+        self, config: BertConfig, compute: Compute, heads: Mapping[str, int], rngs: nnx.Rngs
     ) -> None:
+        """`heads`: name -> number of outputs, of those that are there."""
+
+        def dense(head: str) -> Dense | None:
+            return Dense(config.width, heads[head], draw, rngs) if head in heads else None
+
+        draw = truncated_normal(config.initial_stddev)
         self.bert = Bert(config, compute, rngs)
-        self.pooler = Pooler(config, compute, rngs) if pooler else None
-        stddev = config.initial_stddev
-        self.classifier = Dense(config.width, classes, stddev, rngs) if classes else None
+        self.pooler = Pooler(config, compute, rngs) if "pooler" in heads else None
+        self.classifier = dense("classifier")
+        self.mlm = WordHead(config, compute, rngs) if "mlm" in heads else None
+        self.nsp = dense("nsp")
 
     def __call__(self, packed: Packed, starts: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Tokens [R,T], [CLS] at [R,N] -> last hidden states [R,T,D], pooled vectors [R,N,D]."""
@@ -50,6 +61,15 @@ class Model(nnx.Module):
         if self.pooler is None:
             return hidden, None
         return hidden, self.pooler(gather_slots(hidden, starts))
+
+    def word_scores(self, vectors: jax.Array) -> jax.Array:
+        """Log-probabilities before normalisation of every word: [...,D] -> float32 [...,V].
+
+        For hidden states of masked positions, of weights that have the head for them.
+        """
+        assert self.mlm is not None, "these weights have no head for masked words"
+        table = self.bert.embeddings.word.table[...]
+        return self.mlm(vectors) @ table.T + self.mlm.bias[...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,7 +94,7 @@ class Pretrained:
     """Weights and tokenizer of one folder.
 
     Attributes:
-      config: The shape.
+      config: The shape: a BertConfig or a GptConfig.
       parameters: float32 arrays on the host, by path; see `gptbert.models.parameters`.
       tokenizer: As the folder's files say.
       labels: The classifier's class names in the order of its outputs, None without names.
@@ -82,7 +102,7 @@ class Pretrained:
       source: The folder.
     """
 
-    config: BertConfig
+    config: ModelConfig
     parameters: dict[str, np.ndarray]
     tokenizer: Tokenizer
     labels: tuple[str, ...] | None
@@ -91,7 +111,10 @@ class Pretrained:
 
     @property
     def model(self) -> Any:
-        """The parameters as a Flax module (`Model`), made anew at each call."""
+        """The parameters as a Flax module, made anew at each call.
+
+        Of a BERT `Model`; of a GPT `NextTokenModel`, or `GptClassifier` where it has a classifier.
+        """
         return flat.merge(self._graph, self._on_device)
 
     def encode(
@@ -108,9 +131,15 @@ class Pretrained:
             None.
 
         Raises:
-          UserError: `max_length` is more than the model's positions, or too little for any text.
+          UserError: `max_length` is more than the model's positions, or too little for any text;
+            the model is no BERT.
           TypeError: `texts` holds something else.
         """
+        if not isinstance(self.config, BertConfig):
+            raise UserError(
+                f"{self.source} holds a GPT, which `encode` does not know; expected a BERT (use "
+                "`.model` and `.tokenizer`)"
+            )
         features = self._features(texts, max_length)
         hidden: list[np.ndarray] = [np.empty(0)] * len(features)
         has_pooler = "pooler/dense/kernel" in self.parameters
@@ -145,30 +174,43 @@ class Pretrained:
 
     @functools.cached_property
     def _graph(self) -> nnx.GraphDef:
-        pooler = "pooler/dense/kernel" in self.parameters
-        classes = len(self.parameters.get("classifier/bias", ()))
-        return flat.describe(lambda r: Model(self.config, self.compute, pooler, classes, r))[0]
+        heads = {
+            path.split("/")[0]: len(value)
+            for path, value in self.parameters.items()
+            if path.endswith("bias") and not path.startswith(("bert/", "gpt/"))
+        }
+        return flat.describe(lambda r: _build(self.config, self.compute, heads, r))[0]
 
     @functools.cached_property
     def _on_device(self) -> dict[str, jax.Array]:
         return jax.device_put(self.parameters)
 
 
+def _build(
+    config: ModelConfig, compute: Compute, heads: Mapping[str, int], rngs: nnx.Rngs
+) -> nnx.Module:
+    if isinstance(config, BertConfig):
+        return Model(config, compute, heads, rngs)
+    if "classifier" in heads:
+        return GptClassifier(config, compute, heads["classifier"], rngs)
+    return NextTokenModel(config, compute, rngs)
+
+
 def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> Pretrained:
-    """Loads a Hugging Face folder, or the --workdir of a run of `gptbert finetune`.
+    """Loads a Hugging Face folder, or the --workdir of a run, of a BERT, GPT or GPT-2.
 
     Args:
       path: The folder.
       dtype: Of the matrix products, `float32` or `bfloat16`; parameters stay float32.
 
     Raises:
-      UserError: What is there cannot be used, or is not there; see `huggingface.read_bert`.
+      UserError: What is there cannot be used, or is not there; see `huggingface.read_huggingface`.
     """
     compute = Compute(dtype=dtype)
     folder = Path(path)
     if _is_run_folder(folder):
         return _load_run(folder, compute)
-    weights = read_bert(folder)
+    weights = read_huggingface(folder)
     tokenizer = load_tokenizer(folder)
     check_vocabulary(weights.config, tokenizer, str(folder))
     return Pretrained(
@@ -176,7 +218,7 @@ def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> Pretrained:
     )
 
 
-def check_vocabulary(config: BertConfig, tokenizer: Tokenizer, source: str) -> None:
+def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, source: str) -> None:
     """Refuses a vocabulary of another model: more ids than the table, or clearly fewer.
 
     A table may be padded to a multiple of 128 for the sake of hardware; a vocabulary which is

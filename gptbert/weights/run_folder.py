@@ -7,16 +7,19 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from gptbert.errors import UserError
-from gptbert.models.presets import BertConfig
+from gptbert.models.presets import BertConfig, GptConfig, ModelConfig
 from gptbert.tokenizers import Tokenizer
 from gptbert.weights.checkpoints import Checkpoints
 
-FORMAT = 1
+# 2 added `family` and `head`; without them a run fine-tuned a BERT.
+FORMAT = 2
+Head = Literal["classification", "masked-lm", "next-token"]
+_FAMILIES: dict[str, type[BertConfig] | type[GptConfig]] = {"bert": BertConfig, "gpt": GptConfig}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,28 +28,34 @@ class Description:
 
     Attributes:
       config: The shape.
-      classes: In the order of the outputs; empty for a score.
+      classes: In the order of the outputs; empty for a score, and for other heads.
       pooling: `cls` or `mean`.
       task: Name of the task that it was trained on.
+      head: What is on top: a classifier (or a score), masked words and next sentences, or the
+        next token.
     """
 
-    config: BertConfig
+    config: ModelConfig
     classes: tuple[str, ...]
     pooling: str
     task: str
+    head: Head = "classification"
 
 
 def write_description(
     folder: Path,
-    config: BertConfig,
+    config: ModelConfig,
     classes: tuple[str, ...],
     pooling: str,
     tokenizer: Tokenizer,
     task: str,
+    head: Head = "classification",
 ) -> None:
     """Writes `model.json` and `tokenizer/`."""
     record = {
         "format": FORMAT,
+        "family": "gpt" if isinstance(config, GptConfig) else "bert",
+        "head": head,
         "model": dataclasses.asdict(config),
         "classes": list(classes),
         "pooling": pooling,
@@ -68,16 +77,18 @@ def read_description(folder: Path) -> Description:
     path = folder / "model.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        shape = BertConfig(**record["model"])
-        return Description(
-            shape, tuple(record["classes"]), record["pooling"], record.get("task", "")
-        )
+        shape = _FAMILIES[record.get("family", "bert")](**record["model"])
+        head = record.get("head", "classification")
+        if head not in get_args(Head):
+            raise ValueError(f"head {head!r}, expected one of {', '.join(get_args(Head))}")
+        classes, pooling = tuple(record["classes"]), record["pooling"]
+        return Description(shape, classes, pooling, record.get("task", ""), head)
     except FileNotFoundError:
         raise UserError(
             f"{folder} is not a run folder: model.json is missing there; "
-            "expected the --workdir of a `gptbert finetune`"
+            "expected the --workdir of a `gptbert finetune` or `gptbert pretrain`"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error})") from None
 
 
@@ -97,7 +108,8 @@ def read_run(
     step, rejected = checkpoints.find(step)
     tell_damaged(rejected)
     if step is None:
-        raise UserError(f"{folder} has no checkpoint yet; run `gptbert finetune` there first")
+        verb = "finetune" if description.head == "classification" else "pretrain"
+        raise UserError(f"{folder} has no checkpoint yet; run `gptbert {verb}` there first")
     arrays = checkpoints.restore_arrays(step, prefix="parameters/")
     return description, arrays, step
 

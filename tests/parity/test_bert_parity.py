@@ -172,8 +172,8 @@ def save(folder, kind: str, dtype=None, **options):
     "kind, pooler, ignored",
     [
         ("BertModel", True, ()),
-        ("BertForPreTraining", True, ("cls.predictions.", "cls.seq_relationship.")),
-        ("BertForMaskedLM", False, ("cls.predictions.",)),
+        ("BertForPreTraining", True, ()),
+        ("BertForMaskedLM", False, ()),
         ("BertForQuestionAnswering", False, ("qa_outputs.",)),
         ("BertForTokenClassification", False, ("classifier.",)),
         ("BertForMultipleChoice", True, ("classifier.",)),
@@ -185,9 +185,12 @@ def test_folders_of_other_classes(tmp_path, kind, pooler, ignored):
     stored = {k: v.numpy() for k, v in model.state_dict().items()}
     places = dict(to_huggingface(weights.config, weights.parameters))
     for name, tensor in places.items():
-        name = name if kind == "BertModel" else f"bert.{name}"
+        if kind != "BertModel" and not name.startswith("cls."):
+            name = f"bert.{name}"
         np.testing.assert_array_equal(tensor, stored[name], err_msg=name)
     assert ("pooler/dense/kernel" in weights.parameters) == pooler
+    assert ("mlm/bias" in weights.parameters) == (kind in ("BertForPreTraining", "BertForMaskedLM"))
+    assert ("nsp/bias" in weights.parameters) == (kind == "BertForPreTraining")
     assert bool(weights.ignored) == bool(ignored)
     assert all(entry.startswith(ignored) for entry in weights.ignored)
     for prefix in ignored:

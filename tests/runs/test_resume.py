@@ -141,7 +141,8 @@ def require_same(workdir: Path, left_alone: Path) -> None:
 def records(workdir: Path) -> list[dict]:
     """metrics.jsonl without what a clock measured."""
     found = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in each.items() if "per_second" not in k} for each in found]
+    measured = ("per_second", "data_wait", "memory_bytes", "seconds_left", "utilisation")
+    return [{k: v for k, v in each.items() if not any(m in k for m in measured)} for each in found]
 
 
 def saving(workdir: Path) -> bool:

@@ -6,12 +6,13 @@ import pickle
 import unicodedata
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptbert.errors import UserError
-from gptbert.tokenizers import wordpiece
+from gptbert.tokenizers import memory
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.wordpiece import WordPiece
 
@@ -43,6 +44,8 @@ NASTY = [
     "\u1fefa\u037eb \u0340a \u2126 \u2000a\u2001b",
     *("a" * n for n in (99, 100, 101, 199, 200, 201)),
     *("\u00e9" * n for n in (200, 201)),
+    "ΑΣ,Α ΑΣ:Α ΑΣ-Α 'ΑΣ' (ΑΣ) ΑΣ\u2019Α the.THE;Σ",
+    "c++ #1 $5.00 a@b.c x=y {k: [v]} ~/.a_b/*.c 50%; \u2260 =\u0338 ,\u0301 .\u200b.\u00ad",
     "a" * 150 + "," + "b" * 201 + " " + "ab," * 500,
     "\u0301" * 201 + "a" * 200,
 ]
@@ -194,15 +197,28 @@ def test_batch_is_encode_of_each(tokenizer: WordPiece) -> None:
     assert tokenizer.encode_batch([]) == []
 
 
+def test_arrays_are_encode(tokenizer: WordPiece) -> None:
+    for text in NASTY:
+        array = tokenizer.encode_array(text)
+        assert array.dtype == np.int32
+        assert array.tolist() == tokenizer.encode(text)
+
+
+def test_a_text_of_millions_of_characters(uncased_entries: list[str]) -> None:
+    tokenizer = WordPiece(uncased_entries, Rules(lowercase=True))
+    text = "Play, UNAFFABLE\n\t caf\u00e9 "
+    assert tokenizer.encode_array(text * 100_000).tolist() == tokenizer.encode(text) * 100_000
+
+
 def test_results_are_the_callers_own(tokenizer: WordPiece) -> None:
     tokenizer.encode("play").append(-1)
     assert tokenizer.tokenize("play") == ["play"]
 
 
 def test_caches_are_bounded(uncased_entries: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordpiece, "CACHE_ENTRIES", 7)
+    monkeypatch.setattr(memory, "ENTRIES", 7)
     tokenizer = WordPiece(uncased_entries, Rules(lowercase=True))
-    texts = ["x" * 65, *(f"a{n}," for n in range(50))]
+    texts = ["x" * 65, *(f"a{n}#b{n}" for n in range(50))]
     assert tokenizer.encode_batch(texts) == [tokenizer.reference_encode(text) for text in texts]
     assert len(tokenizer._chunks) == len(tokenizer._words) == 7
     assert max(map(len, tokenizer._chunks)) < 65

@@ -1,11 +1,12 @@
-"""BERT's optimizer and schedule against NumPy written from the paper's code, step by step."""
+"""The optimizers against NumPy written from the papers' code, step by step."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gptbert.errors import UserError
-from gptbert.training.optimizer import bert_schedule, is_decayed, make_optimizer
+from gptbert.training.optimizer import is_decayed, make_optimizer
+from gptbert.training.schedules import make_schedule, with_bias_correction
 
 SHAPES = {
     "bert/embeddings/word/table": (7, 4),
@@ -47,7 +48,7 @@ def test_updates_equal_numpy(name, scale):
     optimizer = make_optimizer(name)
     parameters = {k: jnp.asarray(x, jnp.float32) for k, x in start.items()}
     state = optimizer.init(parameters)
-    schedule = bert_schedule(0.1, 3, 10)
+    schedule = make_schedule("bert", 0.1, 3, 10)
     for step in range(10):
         gradients = draw(rng, scale)
         rate = schedule(step)
@@ -83,15 +84,52 @@ def test_first_update_is_3_16_times_the_corrected_one():
     np.testing.assert_allclose(sizes[0] / sizes[1], 0.1 / np.sqrt(0.001), rtol=1e-3)
 
 
-def test_schedule_of_the_released_code():
-    rate = bert_schedule(1.0, 34, 343)  # MRPC, 3 epochs, 10% warm-up
-    assert rate(0) == 0.0
-    assert rate(33) == pytest.approx(33 / 34)
-    assert rate(34) == pytest.approx(1 - 34 / 343)  # the jump at the end of warm-up
-    assert rate(342) == pytest.approx(1 / 343)
-    assert bert_schedule(1.0, 0, 5)(0) == 1.0
-
-
 def test_unknown_optimizer_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'bert_adam'"):
         make_optimizer("bertadam")
+
+
+def test_gpt_adam_equals_numpy():
+    """`opt.py`: lr_t = lr sqrt(1-b2^t)/(1-b1^t) schedule; p -= lr_t (m/(sqrt(v)+eps) + l2 p)."""
+    rng = np.random.default_rng(1)
+    start = draw(rng)
+    reference = {k: v.copy() for k, v in start.items()}
+    m = {k: np.zeros_like(v) for k, v in start.items()}
+    v = {k: np.zeros_like(x) for k, x in start.items()}
+    optimizer = make_optimizer("gpt_adam", clip=1.0, weight_decay=0.01)
+    parameters = {k: jnp.asarray(x, jnp.float32) for k, x in start.items()}
+    state = optimizer.init(parameters)
+    schedule = with_bias_correction(make_schedule("gpt_cosine", 0.1, 3, 10))
+    for t in range(1, 11):
+        gradients = draw(rng, 10.0)
+        x = (t - 1) / 10
+        shape = x / 0.3 if x < 0.3 else 0.5 * (1 + np.cos(np.pi * x))
+        rate = 0.1 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * shape
+        assert schedule(t - 1) == pytest.approx(rate, rel=1e-12)
+        for k, g in clipped(gradients).items():
+            m[k] = 0.9 * m[k] + 0.1 * g
+            v[k] = 0.999 * v[k] + 0.001 * g * g
+            update = m[k] / (np.sqrt(v[k]) + 1e-8) + (0.01 * reference[k] if k in DECAYED else 0)
+            reference[k] -= rate * update
+        updates, state = optimizer.update(
+            {k: jnp.asarray(g, jnp.float32) for k, g in gradients.items()},
+            state,
+            parameters,
+            learning_rate=jnp.float32(schedule(t - 1)),
+        )
+        parameters = {k: parameters[k] + updates[k] for k in parameters}
+        for k in SHAPES:
+            np.testing.assert_allclose(parameters[k], reference[k], rtol=2e-5, atol=2e-6)
+
+
+def test_second_beta_and_epsilon_are_used():
+    one = {"classifier/bias": jnp.asarray([0.5])}
+    optimizer = make_optimizer("adamw", weight_decay=0.0, clip=0.0, b2=0.5, epsilon=1.0)
+    state = optimizer.init(one)
+    for gradient in (1.0, 3.0):
+        updates, state = optimizer.update(
+            {"classifier/bias": jnp.asarray([gradient])}, state, one, learning_rate=1.0
+        )
+    m, v = 0.9 * 0.1 + 0.1 * 3, 0.5 * 0.5 + 0.5 * 9
+    expected = m / (1 - 0.9**2) / (np.sqrt(v / (1 - 0.5**2)) + 1.0)
+    np.testing.assert_allclose(-updates["classifier/bias"][0], expected, rtol=1e-5)

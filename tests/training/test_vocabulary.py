@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gptbert.models.dropout import step_key
-from gptbert.training.optimizer import bert_schedule
+from gptbert.training.schedules import make_schedule
 from gptbert.training.step import jit_update
 from gptbert.training.vocabulary import WORD_TABLE, UsedVocabulary, renumbered, used_ids
 from tests import tiny
@@ -17,7 +17,7 @@ def test_lean_state_expands_to_the_whole_one(optimizer):
     data = tiny.features(6, longest=9)
     used = used_ids(data)
     assert 0 in used and len(used) < tiny.CONFIG.vocabulary / 2
-    schedule = bert_schedule(0.05, 2, 8)
+    schedule = make_schedule("bert", 0.05, 2, 8)
     fixed, parameters = tiny.training(optimizer=optimizer)
     whole = fixed.initial_state(parameters)
     start = jnp.copy(parameters[WORD_TABLE])

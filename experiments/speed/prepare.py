@@ -1,0 +1,441 @@
+"""How fast text becomes ids and files become a store on this CPU, against what people use.
+
+Claim: natural text repeats its words, so a memory of words beats a compiled tokenizer that has
+none. Every measurement is a process of its own that begins with empty caches; the contestants take
+turns (A B C A B C …), so that a machine whose speed drifts drifts for all; medians over blocks,
+ratios of medians. Ids must be identical, or there is no figure.
+
+| contestant | what it does |
+| --- | --- |
+| gptbert | 2 processes (SentencePiece: 2 threads), ids of every line packed in one process |
+| library | `tokenizers.encode_batch_fast` on its own 2 threads, then `.ids` of each line |
+| library, offsets | the same with `encode_batch`, which computes offsets too |
+| sentencepiece | the library's own batch on 2 threads |
+| Google's method | one core, line by line: basic tokenizer, then greedy WordPiece |
+| store | `gptbert prepare-corpus --workers=2` from process start, files to a checked store |
+
+    python experiments/speed/prepare.py time --text=FOLDER --wordpiece=vocab.txt --byte-bpe=DIR
+    python experiments/speed/prepare.py report                       # results/prepare.md
+
+Raw results go to results/prepare.jsonl; what is there is not done again. Nothing else may run on
+the machine meanwhile. Loading vocabularies and imports are not counted, except in `store`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+
+from gptbert.reports.tables import markdown_table
+from gptbert.tokenizers import load_tokenizer
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "prepare.jsonl"
+KINDS = ("wordpiece", "bpe", "byte-bpe", "sentencepiece")
+CONTESTANTS = {
+    "wordpiece": ("gptbert", "library", "library, offsets", "Google's method"),
+    "bpe": ("gptbert", "library", "library, offsets"),
+    "byte-bpe": ("gptbert", "library", "library, offsets"),
+    "sentencepiece": ("gptbert", "sentencepiece"),
+}
+TARGETS = {"wordpiece": 2.5, "bpe": 1.0, "byte-bpe": 1.0, "sentencepiece": 1.0}
+PROCESSES = 2
+
+
+def hardware() -> str:
+    """The processor's name and the number of cores."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return f"{found[1] if found else platform.processor()}, {os.cpu_count()} cores"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the contestants."""
+    names = ("tokenizers", "sentencepiece", "numpy")
+    return {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in names}
+
+
+def records() -> list[dict]:
+    """What was measured so far."""
+    return (
+        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    )
+
+
+def append(record: dict) -> None:
+    """Adds one measurement."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def sample(folder: Path, megabytes: float, seed: int, target: Path) -> list[Path]:
+    """Writes about so much text, a line a paragraph, from files in a drawn order; returns them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    order = np.random.default_rng(seed).permutation(len(files))
+    size, used = 0, []
+    with target.open("w", encoding="utf-8") as out:
+        for path in (files[n] for n in order):
+            used.append(path)
+            for line in path.read_text(encoding="utf-8").split("\n"):
+                line = " ".join(line.split())
+                if line and not line.startswith(("<doc ", "</doc>")):
+                    size += out.write(line + "\n")
+            if size >= megabytes * 1e6:
+                return used
+    raise SystemExit(f"{folder} holds {size / 1e6:.1f} MB of text; expected {megabytes}")
+
+
+# What a contestant is: prepare(folder, lines) -> a function that encodes, giving (ids, lengths).
+
+
+def gptbert(folder: str, lines: list[str]):
+    """Ours on `PROCESSES` processes, each with half of the text; ids come back packed.
+
+    SentencePiece's library has threads of its own, so one process is enough there.
+    """
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.kind == "sentencepiece":
+        return lambda: _packed(tokenizer.encode_batch(lines))
+    context = multiprocessing.get_context("spawn")
+    ends, lengths = [], np.cumsum([len(line) for line in lines])
+    bounds = np.searchsorted(lengths, lengths[-1] * np.arange(1, PROCESSES) / PROCESSES)
+    for part in np.split(np.arange(len(lines)), bounds):
+        ours, theirs = context.Pipe()
+        context.Process(target=_encode_part, args=(theirs, folder), daemon=True).start()
+        ours.send([lines[n] for n in part])
+        ends.append(ours)
+    for end in ends:
+        assert end.recv() == "ready"
+
+    def encode():
+        for end in ends:
+            end.send("go")
+        parts = [(end.recv_bytes(), end.recv_bytes()) for end in ends]
+        ids = np.concatenate([np.frombuffer(part[0], np.uint16) for part in parts])
+        return ids, np.concatenate([np.frombuffer(part[1], np.int32) for part in parts])
+
+    return encode
+
+
+def _encode_part(end, folder: str) -> None:
+    tokenizer = load_tokenizer(folder)
+    lines = end.recv()
+    end.send("ready")
+    end.recv()
+    found = list(map(tokenizer.encode_array, lines))
+    end.send_bytes(np.concatenate(found).astype(np.uint16).tobytes())
+    end.send_bytes(np.array([len(ids) for ids in found], np.int32).tobytes())
+
+
+def library(folder: str, lines: list[str], offsets: bool = False):
+    """Hugging Face's `tokenizers` on the tokenizer.json that ours writes."""
+    os.environ["RAYON_NUM_THREADS"] = str(PROCESSES)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    batch = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
+
+    def encode():
+        return _packed([encoding.ids for encoding in batch(lines, add_special_tokens=False)])
+
+    return encode
+
+
+def sentencepiece(folder: str, lines: list[str]):
+    """Google's `sentencepiece` library by itself."""
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor(model_file=os.path.join(folder, "spiece.model"))
+    return lambda: _packed(processor.encode(lines, num_threads=PROCESSES))
+
+
+def google(folder: str, lines: list[str]):
+    """BERT's released method, a character at a time, on one core."""
+    entries = Path(folder, "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    vocabulary = {entry: number for number, entry in enumerate(entries)}
+    lowercase = load_tokenizer(folder).rules.lowercase
+
+    def ids(line):
+        return [
+            vocabulary[p] for word in _basic(line, lowercase) for p in _pieces(word, vocabulary)
+        ]
+
+    return lambda: _packed(list(map(ids, lines)))
+
+
+def _packed(ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    flat = np.fromiter((i for line in ids for i in line), np.uint16)
+    return flat, np.fromiter(map(len, ids), np.int32)
+
+
+def _basic(text: str, lowercase: bool) -> list[str]:
+    """White space and control characters, CJK, case, accents, punctuation: papers A.4.1."""
+    cleaned = []
+    for character in text:
+        code = ord(character)
+        if code in (0, 0xFFFD) or _is_control(character):
+            continue
+        if 0x4E00 <= code <= 0x9FFF or 0x3400 <= code <= 0x4DBF or 0xF900 <= code <= 0xFAFF:
+            cleaned += [" ", character, " "]
+        else:
+            cleaned.append(" " if _is_space(character) else character)
+    words: list[str] = []
+    for token in "".join(cleaned).split():
+        if lowercase:
+            decomposed = unicodedata.normalize("NFD", token.lower())
+            token = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+        words += _split(token)
+    return words
+
+
+def _split(token: str) -> list[str]:
+    words, new = [], True
+    for character in token:
+        if _is_punctuation(character):
+            words.append([character])
+            new = True
+        else:
+            if new:
+                words.append([])
+            new = False
+            words[-1].append(character)
+    return ["".join(word) for word in words]
+
+
+def _is_space(character: str) -> bool:
+    return character in " \t\n\r" or unicodedata.category(character) == "Zs"
+
+
+def _is_control(character: str) -> bool:
+    return character not in "\t\n\r" and unicodedata.category(character) in ("Cc", "Cf")
+
+
+def _is_punctuation(character: str) -> bool:
+    code = ord(character)
+    if 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126:
+        return True
+    return unicodedata.category(character).startswith("P")
+
+
+def _pieces(word: str, vocabulary: dict[str, int]) -> list[str]:
+    """Greedy longest match first: papers A.4.2."""
+    characters = list(word)
+    if len(characters) > 200:
+        return ["[UNK]"]
+    pieces, start = [], 0
+    while start < len(characters):
+        end, found = len(characters), None
+        while start < end:
+            piece = "".join(characters[start:end])
+            if start > 0:
+                piece = "##" + piece
+            if piece in vocabulary:
+                found = piece
+                break
+            end -= 1
+        if found is None:
+            return ["[UNK]"]
+        pieces.append(found)
+        start = end
+    return pieces
+
+
+PREPARE = {
+    "gptbert": gptbert,
+    "library": library,
+    "library, offsets": lambda folder, lines: library(folder, lines, offsets=True),
+    "sentencepiece": sentencepiece,
+    "Google's method": google,
+}
+
+
+def contestant(name: str, folder: str, text: str) -> None:
+    """One measurement, in this process: prints it as JSON."""
+    began = time.perf_counter()
+    lines = Path(text).read_text(encoding="utf-8").split("\n")[:-1]
+    encode = PREPARE[name](folder, lines)
+    ready = time.perf_counter()
+    ids, lengths = encode()
+    seconds = time.perf_counter() - ready
+    told = hashlib.sha256(ids.astype(np.uint16).tobytes() + lengths.astype(np.int32).tobytes())
+    found = {
+        "seconds": seconds,
+        "setup_seconds": ready - began,
+        "tokens": len(ids),
+        "lines": len(lengths),
+        "ids_sha256": told.hexdigest(),
+        "max_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+    print(json.dumps(found))
+
+
+def measure(name: str, folder: Path, text: Path) -> dict:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "contestant", f"--name={name}"]
+    command += [f"--folder={folder}", f"--text={text}"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_store(folder: Path, files: list[Path], scratch: Path) -> dict:
+    """Files to a store, from process start to its end."""
+    inputs = scratch / "files"
+    inputs.mkdir(exist_ok=True)
+    for number, path in enumerate(files):
+        link = inputs / f"{number:05d}{path.suffix}"
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    with tempfile.TemporaryDirectory(dir=scratch) as output:
+        command = [sys.executable, "-m", "gptbert", "prepare-corpus", f"--tokenizer={folder}"]
+        command += [f"--input={inputs}", f"--output={output}/store", f"--workers={PROCESSES}"]
+        began = time.perf_counter()
+        subprocess.run([*command, "--quiet"], check=True, stdout=subprocess.PIPE)
+        seconds = time.perf_counter() - began
+        report = json.loads(Path(output, "store", "report.json").read_text())
+    return {
+        "seconds": seconds,
+        "tokens": report["train"]["tokens"] + report["heldout"]["tokens"],
+        "bytes": report["run"]["text_bytes"],
+        "rejects": sum(each["count"] for each in report["rejects"].values()),
+    }
+
+
+def time_all(flags: argparse.Namespace) -> None:
+    """Blocks of measurements, the contestants in turn; ids are compared within each kind."""
+    with tempfile.TemporaryDirectory() as scratch_name:
+        scratch = Path(scratch_name)
+        text = scratch / "text.txt"
+        files = sample(flags.text, flags.mb, flags.seed, text)
+        for kind in KINDS:
+            source = getattr(flags, kind.replace("-", "_"))
+            if source is None:
+                continue
+            folder = scratch / kind
+            load_tokenizer(source).save(folder)
+            for block in range(flags.blocks):
+                for name in (*CONTESTANTS[kind], "store"):
+                    _time_one(flags, kind, name, block, folder, text, files, scratch)
+
+
+def _time_one(flags, kind, name, block, folder, text, files, scratch) -> None:
+    key = {"kind": kind, "contestant": name, "block": block, "mb": flags.mb, "seed": flags.seed}
+    if any(key.items() <= record.items() for record in records()):
+        return
+    if name == "store":
+        found = measure_store(folder, files, scratch)
+    else:
+        found = measure(name, folder, text) | {"bytes": text.stat().st_size}
+        _require_same_ids(key, found)
+    append(key | found | {"versions": versions(), "hardware": hardware()})
+    print(kind, block, name, f"{found['bytes'] / 1e6 / found['seconds']:.2f} MB/s", flush=True)
+
+
+def _require_same_ids(key: dict, found: dict) -> None:
+    for record in records():
+        same = all(record[name] == key[name] for name in ("kind", "mb", "seed"))
+        if same and record.get("ids_sha256", found["ids_sha256"]) != found["ids_sha256"]:
+            raise SystemExit(
+                f"{key['kind']}: ids of {key['contestant']} ({found['tokens']:,}) are not those of "
+                f"{record['contestant']} ({record['tokens']:,}); no figure without equal ids"
+            )
+
+
+def report() -> str:
+    """The table, generated from the raw results."""
+    sizes = sorted({record["mb"] for record in records()})
+    header = ["kind", "text MB", "contestant", "blocks", "MB/s (median)", "spread", "tokens/s",
+              "gptbert is faster by", "target", "set-up s", "peak MiB"]  # fmt: skip
+    rows = [row for kind in KINDS for mb in sizes for row in _rows(kind, mb)]
+    machines = sorted({record["hardware"] for record in records()})
+    told = sorted({json.dumps(record["versions"], sort_keys=True) for record in records()})
+    lines = [
+        "# Preparing text on a CPU",
+        "",
+        "Generated by `python experiments/speed/prepare.py report` from the raw results. Cold:",
+        "each measurement is a process with empty caches. Contestants of a kind give equal ids.",
+        "Set-up and peak memory are those of the contestant's first process; `store` is timed from",
+        "process start to the finished store: reading, segmenting, encoding, hashing, writing.",
+        "",
+        markdown_table(rows, header),
+        "",
+        f"Hardware: {'; '.join(machines)}. Versions: {'; '.join(told)}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _rows(kind: str, mb: float) -> list[list[str]]:
+    rows, ours = [], 0.0
+    for name in (*CONTESTANTS[kind], "store"):
+        found = [r for r in records() if (r["kind"], r["mb"], r["contestant"]) == (kind, mb, name)]
+        if not found:
+            continue
+        speeds = [r["bytes"] / 1e6 / r["seconds"] for r in found]
+        speed = statistics.median(speeds)
+        ours = speed if name == "gptbert" else ours
+        is_rival = name not in ("gptbert", "store") and ours
+        rows.append([
+            kind, f"{mb:g}", name, str(len(found)), f"{speed:.2f}",
+            f"{min(speeds):.2f} to {max(speeds):.2f}",
+            f"{statistics.median(r['tokens'] / r['seconds'] for r in found):,.0f}",
+            f"{ours / speed:.2f}" if is_rival else "",
+            f"{TARGETS[kind]:g}" if name in ("library", "sentencepiece") else "",
+            *_setup(found),
+        ])  # fmt: skip
+    return rows
+
+
+def _setup(found: list[dict]) -> tuple[str, str]:
+    if "setup_seconds" not in found[0]:
+        return "", ""
+    seconds = statistics.median(record["setup_seconds"] for record in found)
+    return f"{seconds:.1f}", f"{max(record['max_rss_kib'] for record in found) / 1024:.0f}"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=("time", "report", "contestant"))
+    parser.add_argument("--text", type=Path, help="a folder of UTF-8 text, or a contestant's text")
+    for kind in KINDS:
+        parser.add_argument(f"--{kind}", help="a tokenizer of this kind (a folder or file)")
+    parser.add_argument("--mb", type=float, default=24, help="how much text (%(default)s)")
+    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0, help="of the order of files")
+    parser.add_argument("--name", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.what == "contestant":
+        contestant(flags.name, flags.folder, str(flags.text))
+    elif flags.what == "report":
+        text = report()
+        RESULTS.with_suffix(".md").write_text(text)
+        print(text)
+    elif flags.text is None or not any(getattr(flags, k.replace("-", "_")) for k in KINDS):
+        parser.error(
+            "timing needs --text=FOLDER and a tokenizer, for instance --wordpiece=vocab.txt"
+        )
+    else:
+        time_all(flags)
+
+
+if __name__ == "__main__":
+    main()

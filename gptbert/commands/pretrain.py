@@ -1,0 +1,62 @@
+"""`gptbert pretrain`: flags in, one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gptbert.commands.arguments import Parser
+from gptbert.commands.config_flag import field_names, load_config, split_config_flags
+from gptbert.errors import UserError
+
+HELP = "pre-train BERT, GPT or GPT-2 on a prepared corpus"
+EXAMPLE = "gptbert pretrain --config=configs/bert.py:tiny --config.corpus=STORE --workdir=runs/bert"
+
+
+def parser() -> Parser:
+    """Flags beside those of the config."""
+    flags = Parser(
+        "pretrain",
+        HELP,
+        f"example:\n  {EXAMPLE}\n\n"
+        "STORE is made by `gptbert prepare-corpus`. Existing weights go on learning with\n"
+        "--config.init_from=DIR. The same command again continues a stopped run. Every field of\n"
+        "the config can be set:\n  " + _fields(),
+    )
+    flags.add_argument("--config", metavar="FILE.py[:ARG]", help="what to run, from configs/")
+    flags.add_argument("--config.FIELD", metavar="VALUE", help="sets a field of the config")
+    flags.add_argument("--workdir", type=Path, help="the run folder")
+    flags.add_argument("--dry_run", action="store_true", help="train nothing; print what would run")
+    flags.add_argument("--quiet", action="store_true", help="no progress")
+    return flags
+
+
+def _fields() -> str:
+    from gptbert.runs.pretraining_recipe import pretraining
+
+    names = list(field_names(pretraining("", "")))
+    lines = [", ".join(names[k : k + 8]) for k in range(0, len(names), 8)]
+    return ",\n  ".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command; returns the exit code."""
+    name, fields, rest = split_config_flags(arguments)
+    flags = parser().parse(rest)
+    config = load_config(name, fields, example="--config=configs/bert.py:base")
+    if flags.dry_run:
+        from gptbert.runs.dry_run_pretraining import describe_pretraining
+
+        print(describe_pretraining(config))
+        return 0
+    if flags.workdir is None:
+        raise UserError("no run folder: expected --workdir=DIR")
+    from gptbert.runs.pretrain import pretrain
+
+    results = pretrain(config, flags.workdir, quiet=flags.quiet)
+    from gptbert.reports.page import write_page
+
+    page = write_page(flags.workdir)
+    told = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
+    print(f"finished: {results['task']}: {told or 'nothing was held out'}")
+    print(f"  {results['tokens']:,} tokens in {results['train_seconds']:,.0f} s; {page}")
+    return 0

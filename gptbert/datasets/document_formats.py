@@ -1,0 +1,219 @@
+"""The formats of raw text: where documents begin and how they are read.
+
+| format | a document is | its lines |
+| --- | --- | --- |
+| `text` | a file | as they are; hard-wrapped prose is joined to paragraphs and says so in a note |
+| `paragraphs` | what stands between blank lines (Google's form: a sentence a line) | as they are |
+| `markdown` | a file | see `document_markup.py`: paragraphs joined, marks and head dropped |
+| `gutenberg` | a book | as `markdown`, and heads and feet of books dropped |
+| `wikiextractor` | `<doc id= url= title=>` to `</doc>` | as they are, the repeated title dropped |
+| `jsonl` | a line, its field `text` or the one named | as they are |
+
+Which one a file has is told by `document_recognition.py`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+
+from gptbert.datasets.document_markup import read_book, read_markdown, unwrap
+from gptbert.datasets.document_streams import ByteStream
+from gptbert.datasets.document_types import UTF8_MARK, Document, ReadOptions, Reject, printable
+
+_ATTRIBUTE = re.compile(r'(\w+)="(.*?)"(?=\s+\w+="|\s*>\s*$)')
+# A tag has an id, an address and a title.
+_TAG_LENGTH = 4096
+
+
+def is_boundary(format: str, previous: bytes, line: bytes) -> bool:
+    """Whether a document begins at `line`, which follows `previous`."""
+    if format == "wikiextractor":
+        return line.startswith(b"<doc ")
+    if format == "paragraphs":
+        return previous.isspace() and not line.isspace()
+    return format == "jsonl" and not line.isspace()
+
+
+def read_format(
+    stream: ByteStream, format: str, options: ReadOptions
+) -> Iterator[Document | Reject]:
+    """Yields the documents of plain text in a known format, at least one thing.
+
+    Raises:
+      What `document_streams.DAMAGE` lists: what came before has been yielded.
+    """
+    something = False
+    for read in _READERS[format](_Maker(stream, format, options)):
+        something = True
+        yield read
+    if not something:
+        yield Reject(stream.name, "no text in it" if stream.head else "an empty file", 0)
+
+
+class _Maker:
+    """What the readers share: the stream, its lines, and bytes -> `Document` or `Reject`."""
+
+    def __init__(self, stream: ByteStream, format: str, options: ReadOptions) -> None:
+        self.stream, self.format, self.options = stream, format, options
+        self.limit = options.max_document_bytes
+
+    def lines(self) -> Iterator[bytes]:
+        """Yields lines, without the byte order mark; longer ones than a document are cut."""
+        for raw in self.stream.lines(self.limit):
+            yield raw.removeprefix(UTF8_MARK) if self.stream.line == 1 else raw
+
+    def document(
+        self, id: str, line: int, text: str, notes: tuple[str, ...] = ()
+    ) -> Document | Reject:
+        """Makes a document of decoded text; `line` is where it begins."""
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = text.strip()
+        if not text:
+            return self.reject(line, "a document without text")
+        if "\ufffd" in text:
+            notes = (*notes, "a character lost before (U+FFFD) is kept")
+        source, end = self.stream.name, self.stream.consumed()
+        return Document(id, text, source, self.format, end, notes)
+
+    def decoded(self, id: str, line: int, raw: bytes) -> Document | Reject:
+        """Makes a document of bytes."""
+        text = self.decode(line, raw)
+        return text if isinstance(text, Reject) else self.document(id, line, text)
+
+    def decode(self, line: int, raw: bytes) -> str | Reject:
+        """Bytes that begin at a line -> text, or why not."""
+        if len(raw) > self.limit:
+            return self.reject(line, self.options.too_long)
+        if b"\0" in raw:
+            return self.reject(line + raw.count(b"\n", 0, raw.index(0)), "a NUL byte")
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            at = line + raw.count(b"\n", 0, error.start)
+            byte = (
+                f"byte 0x{raw[error.start]:02x}; if it is Latin-1, iconv -f WINDOWS-1252 -t UTF-8"
+            )
+            return self.reject(at, f"not UTF-8 ({byte})")
+
+    def reject(self, line: int, reason: str) -> Reject:
+        return Reject(f"{self.stream.name}:{line}", reason, self.stream.consumed())
+
+
+Transform = Callable[[str], tuple[str, tuple[str, ...]]]
+
+
+def _read_whole(transform: Transform) -> Callable[[_Maker], Iterator[Document | Reject]]:
+    def read(make: _Maker) -> Iterator[Document | Reject]:
+        raw = make.stream.read(make.limit + 1)
+        text = make.decode(1, raw.removeprefix(UTF8_MARK))
+        if isinstance(text, Reject):
+            yield text
+        elif not text.isspace() and text:
+            text, notes = transform(text.replace("\r\n", "\n"))
+            id = printable(PurePosixPath(make.stream.path).name)
+            yield make.document(id, 1, text, notes)
+
+    return read
+
+
+def _read_paragraphs(make: _Maker) -> Iterator[Document | Reject]:
+    block: list[bytes] = []
+    first = size = 0
+    for raw in make.lines():
+        if not raw.isspace():
+            first = first if block else make.stream.line
+            size += len(raw)
+            # One line beyond the limit is enough for `decode` to refuse the block.
+            if size - len(raw) <= make.limit:
+                block.append(raw)
+        elif block:
+            yield make.decoded(str(first), first, b"".join(block))
+            block, size = [], 0
+    if block:
+        yield make.decoded(str(first), first, b"".join(block))
+
+
+def _read_jsonl(make: _Maker) -> Iterator[Document | Reject]:
+    for raw in make.lines():
+        if not raw.isspace():
+            yield _json_document(make, make.stream.line, raw)
+
+
+def _json_document(make: _Maker, line: int, raw: bytes) -> Document | Reject:
+    decoded = make.decode(line, raw)
+    if isinstance(decoded, Reject):
+        return decoded
+    try:
+        row = json.loads(decoded)
+    except (ValueError, RecursionError) as error:
+        return make.reject(line, f"not JSON ({error})")
+    field = make.options.text_field
+    text = row.get(field) if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        found = ", ".join(map(repr, list(row)[:5])) if isinstance(row, dict) else type(row).__name__
+        return make.reject(line, f"no text in field {field!r} (found {found[:200]})")
+    if "\0" in text:
+        return make.reject(line, "a NUL byte")
+    notes: tuple[str, ...] = ()
+    if "\\ud" in decoded or "\\uD" in decoded:
+        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        notes = () if whole == text else ("half of a surrogate pair became U+FFFD",)
+        text = whole
+    id = row.get("id", line)
+    return make.document(str(id) if isinstance(id, str | int) else str(line), line, text, notes)
+
+
+def _read_wikiextractor(make: _Maker) -> Iterator[Document | Reject]:
+    body: list[bytes] = []
+    first = size = 0
+    inside = outside = False
+    for raw in make.lines():
+        if raw.startswith(b"<doc "):
+            if inside:
+                yield make.reject(first, "<doc …> without </doc>")
+            body, first, size = [raw], make.stream.line, len(raw)
+            inside, outside = True, False
+        elif raw.startswith(b"</doc>"):
+            if inside:
+                yield _wiki_document(make, first, body)
+            inside = outside = False
+        elif inside:
+            size += len(raw)
+            if size - len(raw) <= make.limit:
+                body.append(raw)
+        elif not outside and not raw.isspace():
+            outside = True
+            yield make.reject(make.stream.line, "text outside <doc …> and </doc>")
+    if inside:
+        yield make.reject(first, "<doc …> without </doc>")
+
+
+def _wiki_document(make: _Maker, first: int, body: list[bytes]) -> Document | Reject:
+    text = make.decode(first, b"".join(body))
+    if isinstance(text, Reject):
+        return text
+    tag, _, text = text.partition("\n")
+    attributes = dict(_ATTRIBUTE.findall(tag[:_TAG_LENGTH]))
+    title, _, rest = text.partition("\n")
+    named = attributes.get("title", "").strip()
+    if title.strip() in (named, html.unescape(named)):
+        text = rest
+    return make.document(attributes.get("id", str(first)), first, text)
+
+
+_READERS: dict[str, Callable[[_Maker], Iterator[Document | Reject]]] = {
+    "text": _read_whole(unwrap),
+    "paragraphs": _read_paragraphs,
+    "markdown": _read_whole(read_markdown),
+    "gutenberg": _read_whole(read_book),
+    "wikiextractor": _read_wikiextractor,
+    "jsonl": _read_jsonl,
+}
+FORMATS = tuple(_READERS)
+# Formats of files with several documents.
+SPLITTABLE = ("paragraphs", "wikiextractor", "jsonl")

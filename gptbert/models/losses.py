@@ -1,0 +1,159 @@
+"""Cross-entropy over a large vocabulary without ever holding all of its logits.
+
+loss = - sum over positions of weight * log softmax(x E^T + b)[label]
+
+The logits of a row of 1,024 positions over 50,257 entries are 206 MB. Here they exist for `chunk`
+positions of each row at a time: where gradients are wanted, those of the chunk are made at once,
+while its logits are there, and only they are kept. Nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+CHUNK = 128
+
+
+def linear_cross_entropy(
+    x: jax.Array,
+    table: jax.Array,
+    bias: jax.Array | None,
+    labels: jax.Array,
+    weights: jax.Array,
+    *,
+    vocabulary: int,
+    dtype: str = "float32",
+    chunk: int = CHUNK,
+) -> tuple[jax.Array, jax.Array]:
+    """Summed loss and summed right answers of projecting `x` on a vocabulary.
+
+    Args:
+      x: float32 [R,T,D].
+      table: float32 [V',D], of which the first `vocabulary` rows are entries and the rest padding.
+      bias: float32 [V] or [V'], or None.
+      labels: int32 [R,T], each below `vocabulary`.
+      weights: float32 [R,T]. No gradient goes to them.
+      vocabulary: V.
+      dtype: Of the matrix products; softmax and sums are float32.
+      chunk: Positions of each row whose logits [R,chunk,V'] exist at a time.
+
+    Returns:
+      The weighted sums, float32 scalars: of the negative log-likelihoods (differentiable in `x`,
+      `table` and `bias`), and of the positions where no entry has more than the label's logit.
+    """
+    entries = table.shape[0]
+    if bias is not None:
+        bias = jnp.pad(bias, (0, entries - bias.shape[0]))
+    count = -(-x.shape[1] // chunk)
+    chunk = -(-x.shape[1] // count)  # equal chunks, with as little filler as can be
+    fixed = (vocabulary, dtype, chunk)
+    loss, correct = _chunked(fixed, x, table, bias, labels, weights)
+    return loss, jax.lax.stop_gradient(correct)
+
+
+_Fixed = tuple[int, str, int]  # vocabulary, dtype, chunk
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _chunked(
+    fixed: _Fixed,
+    x: jax.Array,
+    table: jax.Array,
+    bias: jax.Array | None,
+    labels: jax.Array,
+    weights: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    vocabulary, dtype, chunk = fixed
+    cast = table.astype(dtype)
+
+    def add(total: Any, piece: Any) -> tuple[Any, None]:
+        loss, correct, _ = _losses(vocabulary, cast, bias, *piece)
+        return (total[0] + loss, total[1] + correct), None
+
+    zero = jnp.zeros((), jnp.float32)
+    return jax.lax.scan(add, (zero, zero), _pieces(chunk, x, labels, weights))[0]
+
+
+def _forward(
+    fixed: _Fixed,
+    x: jax.Array,
+    table: jax.Array,
+    bias: jax.Array | None,
+    labels: jax.Array,
+    weights: jax.Array,
+) -> tuple[tuple[jax.Array, jax.Array], Any]:
+    """As `_chunked`, and the gradients of the loss by x, table and bias."""
+    vocabulary, dtype, chunk = fixed
+    cast = table.astype(dtype)
+
+    def add(total: Any, piece: Any) -> tuple[Any, jax.Array]:
+        part, labels, weights = piece
+        loss, correct, error = _losses(vocabulary, cast, bias, part, labels, weights)
+        error = error.astype(dtype)
+        dx = _product("rtv,vd->rtd", error, cast).astype(x.dtype)
+        dtable = _product("rtv,rtd->vd", error, part.astype(dtype))
+        # A sum over rows of this width is fast as a matrix product only.
+        dbias = bias if bias is None else _product("rt,rtv->v", jnp.ones_like(error[..., 0]), error)
+        return jax.tree.map(jnp.add, total, (loss, correct, (dtable, dbias))), dx
+
+    zero = jnp.zeros((), jnp.float32)
+    nothing = jax.tree.map(jnp.zeros_like, (table, bias))
+    pieces = _pieces(chunk, x, labels, weights)
+    (loss, correct, by_head), dx = jax.lax.scan(add, (zero, zero, nothing), pieces)
+    dx = jnp.moveaxis(dx, 0, 1).reshape(x.shape[0], -1, x.shape[2])[:, : x.shape[1]]
+    return (loss, correct), (dx, *by_head)
+
+
+def _backward(fixed: _Fixed, gradients: Any, cotangents: Any) -> tuple[Any, ...]:
+    scaled = jax.tree.map(lambda gradient: gradient * cotangents[0], gradients)
+    return (*scaled, None, None)
+
+
+_chunked.defvjp(_forward, _backward)
+
+
+def _losses(
+    vocabulary: int,
+    table: jax.Array,
+    bias: jax.Array | None,
+    x: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Loss and right answers of one chunk, and the loss's gradient by its logits [R,c,V']."""
+    logits = _product("rtd,vd->rtv", x.astype(table.dtype), table)
+    entry = jax.lax.broadcasted_iota(jnp.int32, (1, 1, len(table)), 2)
+    if bias is not None:
+        logits = logits + bias
+    if vocabulary < len(table):
+        logits = jnp.where(entry < vocabulary, logits, -1e9)
+    largest = logits.max(-1, keepdims=True)
+    powers = jnp.exp(logits - largest)
+    total = powers.sum(-1, keepdims=True)
+    is_label = entry == labels[..., None]
+    chosen = jnp.where(is_label, logits, 0).sum(-1)
+    loss = (jnp.log(total) + largest)[..., 0] - chosen
+    correct = chosen >= largest[..., 0]
+    error = (powers / total - is_label) * weights[..., None]
+    return (loss * weights).sum(), (correct * weights).sum(), error
+
+
+def _product(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum(form, a, b, preferred_element_type=jnp.float32)
+
+
+def _pieces(
+    chunk: int, x: jax.Array, labels: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """[R,T,...] -> [pieces,R,chunk,...], the last one filled up with weight 0."""
+    missing = -x.shape[1] % chunk
+
+    def cut(array: jax.Array) -> jax.Array:
+        array = jnp.pad(array, ((0, 0), (0, missing)) + ((0, 0),) * (array.ndim - 2))
+        return jnp.moveaxis(array.reshape(array.shape[0], -1, chunk, *array.shape[2:]), 1, 0)
+
+    return cut(x), cut(labels), cut(weights)

@@ -1,0 +1,342 @@
+"""Everything that a pre-training config names, read and put together before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gptbert.errors import UserError, nearest
+from gptbert.models.parameters import (
+    Parameters,
+    describe,
+    initialize,
+    stack_layers,
+    unstack_layers,
+)
+from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig, preset
+from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel
+from gptbert.pipeline.held_out import HeldOut, held_out_instances, held_out_windows
+from gptbert.pipeline.instances import Creation
+from gptbert.pipeline.masking import Masking
+from gptbert.pipeline.mixture import Mixture
+from gptbert.pipeline.plan import CostModel, cost_model
+from gptbert.pipeline.pretraining_plan import PhasedPlan, phase_steps, plan_instances, plan_windows
+from gptbert.pipeline.store import TokenStore
+from gptbert.tasks.pretraining import OBJECTIVES, objective_of
+from gptbert.tokenizers import Tokenizer, load_tokenizer
+from gptbert.training.optimizer import make_optimizer
+from gptbert.training.schedules import make_schedule
+from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
+from gptbert.training.step import Training
+from gptbert.training.throughput import Throughput, device_peak
+from gptbert.weights.run_folder import Head
+from gptbert.weights.sources import Weights, read_weights, start_from
+
+_EVALUATION_TOKENS = 8_192  # of one batch of the held-out share, about
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingAssembly:
+    """A run's parts.
+
+    Attributes:
+      config: Resolved.
+      model: The shape, its vocabulary that of the stores.
+      compute: How it is computed.
+      tokenizer: Of the stores.
+      plan: Every batch of the run.
+      held_out: What is scored; None where the stores hold nothing out.
+      training: Graph, objective, optimizer, layout.
+      build: Makes the module from nnx.Rngs.
+      start: Loaded parameters, host arrays, layers numbered; empty for random weights.
+      notes: What the user should know.
+      fingerprints: Of the stores, the tokenizer and the weights.
+    """
+
+    config: ConfigDict
+    model: ModelConfig
+    compute: Compute
+    tokenizer: Tokenizer
+    plan: PhasedPlan
+    held_out: HeldOut | None
+    training: Training
+    build: Any
+    start: Parameters
+    notes: list[str]
+    fingerprints: dict[str, str]
+
+    @property
+    def layout(self) -> Layout:
+        return self.training.layout
+
+    @property
+    def throughput(self) -> Throughput:
+        """What a token costs here."""
+        shape = self.model
+        return Throughput(shape.layers, shape.width, shape.inner, shape.vocabulary, device_peak())
+
+    def initial_parameters(self) -> Parameters:
+        """Loaded parameters, the missing ones drawn from the seed, placed on the mesh.
+
+        Random weights are drawn where they belong: no device ever holds more than its share.
+        """
+        _, wanted = describe(self.build)
+        loaded = (stack_layers if self.compute.scan_layers else unstack_layers)(self.start)
+        missing = {path for path in wanted if path not in loaded}
+
+        def draw() -> Parameters:
+            return pad_vocabulary(initialize(self.build, self.config.seed, missing), self.layout)
+
+        shapes = jax.eval_shape(draw)
+        drawn = jax.jit(draw, out_shardings=self.layout.tree(shapes))() if missing else {}
+        given = pad_vocabulary(
+            {path: loaded[path] for path in wanted if path in loaded}, self.layout
+        )
+        return drawn | jax.device_put(given, self.layout.tree(given))
+
+
+def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
+    """Reads what `config` names and puts it together; raises UserError for bad input."""
+    check_numbers(config)
+    layout = make_layout(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mixture, held_out_mixture = (_mixture(config, split) for split in ("train", "heldout"))
+    assert mixture is not None
+    tokenizer = _tokenizer(mixture.stores[0])
+    weights = None
+    if config.init_from:
+        weights = read_weights(config.init_from, head_kind(config.objective))
+    model = _shape(config, weights, tokenizer)
+    check_model(model, layout)
+    notes = [] if weights is None else list(weights.notes)
+    if held_out_mixture is None:
+        notes.append("the corpus holds nothing out: nothing is scored while it is learnt")
+
+    compute = Compute(config.compute_dtype, _scan_layers(config), config.remat)
+    build = _builder(config.objective, model, compute)
+    graph, wanted = describe(build)
+    start: Parameters = {}
+    if weights is not None:
+        start, told = start_from(weights, jax.eval_shape(unstack_layers, wanted))
+        notes += told
+    optimizer = make_optimizer(
+        config.optimizer,
+        weight_decay=config.weight_decay,
+        clip=config.clip_norm,
+        b2=config.b2,
+        epsilon=config.epsilon,
+    )
+    training = Training(graph, objective_of(config.objective), optimizer, layout)
+    costs = cost_model(
+        model.layers, model.width, model.inner, on_cpu=jax.default_backend() == "cpu"
+    )
+    plan = _plan(config, mixture, tokenizer, layout, costs)
+    held_out = None
+    if held_out_mixture is not None:
+        held_out = _held_out(config, held_out_mixture, tokenizer, layout, costs)
+    fingerprints = {
+        f"corpus {number}": store.fingerprint for number, store in enumerate(mixture.stores)
+    }
+    fingerprints |= {"tokenizer": tokenizer.fingerprint}
+    fingerprints |= {"weights": weights.fingerprint} if weights else {}
+    return PretrainingAssembly(
+        config, model, compute, tokenizer, plan, held_out, training, build, start, notes,
+        fingerprints,
+    )  # fmt: skip
+
+
+def head_kind(objective: str) -> Head:
+    """What a model description calls the heads of an objective."""
+    return "next-token" if objective in ("next_token", "left_to_right") else "masked-lm"
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Refuses values that cannot work before anything is loaded."""
+    for name in ("batch_size", "steps", "keep", "log_every", "accumulate", "eval_tokens"):
+        if config[name] < 1:
+            raise UserError(f"--config.{name} is {config[name]}, expected at least 1")
+    for name in ("eval_every", "checkpoint_every", "warmup_steps", "seed", "duplicates"):
+        if config[name] < 0:
+            raise UserError(f"--config.{name} is {config[name]}, expected 0 or more")
+    if not 0 < config.learning_rate < float("inf"):
+        raise UserError(
+            f"--config.learning_rate is {config.learning_rate}, expected a positive number"
+        )
+    if not 0 < config.b2 < 1:
+        raise UserError(f"--config.b2 is {config.b2}, expected a number between 0 and 1")
+    for name in ("weight_decay", "clip_norm", "final_rate", "short_share"):
+        if not 0 <= config[name] < float("inf"):
+            raise UserError(f"--config.{name} is {config[name]}, expected 0 or a positive number")
+    if config.objective not in OBJECTIVES:
+        raise UserError(
+            f"--config.objective={config.objective!r} is unknown"
+            f"{nearest(config.objective, OBJECTIVES)}; expected one of {', '.join(OBJECTIVES)}"
+        )
+    if config.batch_size % config.accumulate:
+        raise UserError(
+            f"--config.accumulate={config.accumulate} does not divide "
+            f"--config.batch_size={config.batch_size}"
+        )
+    if config.warmup_steps >= config.steps:
+        raise UserError(
+            f"--config.warmup_steps={config.warmup_steps} leaves no step of "
+            f"--config.steps={config.steps} after it; expected fewer"
+        )
+    if not config.corpus:
+        raise UserError(
+            "no corpus: expected --config.corpus=STORE, a folder that "
+            "`gptbert prepare-corpus --tokenizer=DIR --input='GLOB' --output=STORE` makes"
+        )
+    checkpoint_steps(config)
+    make_schedule(config.schedule, config.learning_rate, config.warmup_steps, config.steps)
+
+
+def checkpoint_steps(config: ConfigDict) -> tuple[int, ...]:
+    """Steps whose checkpoints are kept for good: as listed, or 1, 2, 4, 8, … for 'log'."""
+    if config.checkpoint_at == "log":
+        return tuple(2**k for k in range(config.steps.bit_length()) if 2**k <= config.steps)
+    steps = [step.strip() for step in config.checkpoint_at.split(",") if step.strip()]
+    if bad := [step for step in steps if not step.isdecimal()]:
+        raise UserError(
+            f"--config.checkpoint_at={config.checkpoint_at!r}: {bad[0]!r} is no step; expected "
+            "steps such as 100,1000, or log"
+        )
+    return tuple(int(step) for step in steps)
+
+
+def _mixture(config: ConfigDict, split: str) -> Mixture | None:
+    """The stores that a config names; of the held-out splits None if all are empty."""
+    paths = [path.strip() for path in config.corpus.split(",")]
+    stores = [TokenStore.open(path, split) for path in paths]
+    weights = tuple(config.corpus_weights)
+    if split == "train":
+        return Mixture.of(stores, weights)
+    filled = [store for store in stores if store.tokens]
+    return Mixture.of(filled) if filled else None
+
+
+def _tokenizer(store: TokenStore) -> Tokenizer:
+    """The tokenizer that a store carries."""
+    with tempfile.TemporaryDirectory() as folder:
+        store.save_tokenizer(folder)
+        return load_tokenizer(Path(folder))
+
+
+def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) -> ModelConfig:
+    """The model: that of the weights, or the preset with the vocabulary of the corpus."""
+    if weights is not None:
+        shape = weights.config
+        if shape.vocabulary != tokenizer.vocabulary_size:
+            raise UserError(
+                f"the weights in {config.init_from} have {shape.vocabulary:,} entries, the corpus "
+                f"{tokenizer.vocabulary_size:,}; prepare it with the tokenizer of the weights: "
+                "gptbert prepare-corpus --tokenizer=WEIGHTS"
+            )
+    else:
+        shape = dataclasses.replace(preset(config.model), vocabulary=tokenizer.vocabulary_size)
+    causal = config.objective in ("next_token", "left_to_right")
+    if isinstance(shape, GptConfig) != (config.objective == "next_token"):
+        kind = "GPT" if isinstance(shape, GptConfig) else "BERT"
+        raise UserError(
+            f"--config.objective={config.objective} does not go with a {kind} "
+            f"({config.init_from or config.model}); BERT learns mlm_nsp, mlm or left_to_right, "
+            "GPT and GPT-2 next_token"
+        )
+    changes: dict[str, Any] = {}
+    if config.dropout is not None:
+        changes = {"dropout": config.dropout, "attention_dropout": config.dropout}
+        changes |= {"embedding_dropout": config.dropout} if isinstance(shape, GptConfig) else {}
+    if isinstance(shape, BertConfig):
+        changes["left_to_right"] = causal
+    longest = max(length for _, length in config.phases)
+    if longest > shape.positions:
+        raise UserError(
+            f"--config.phases has examples of {longest} tokens, the model knows "
+            f"{shape.positions} positions"
+        )
+    return dataclasses.replace(shape, **changes)
+
+
+def _builder(objective: str, model: ModelConfig, compute: Compute) -> Callable[[Any], Any]:
+    """Makes the module of an objective from nnx.Rngs."""
+    if objective in ("mlm_nsp", "mlm"):
+        assert isinstance(model, BertConfig)
+        return functools.partial(_masked, model, compute, objective == "mlm_nsp")
+    return functools.partial(NextTokenModel, model, compute)
+
+
+def _masked(
+    model: BertConfig, compute: Compute, next_sentence: bool, rngs: Any
+) -> MaskedLanguageModel:
+    return MaskedLanguageModel(model, compute, rngs, next_sentence)
+
+
+def _creation(config: ConfigDict) -> tuple[Creation, Masking]:
+    masking = config.masking
+    creation = Creation(
+        config.objective, short_share=config.short_share, duplicates=config.duplicates
+    )
+    mixture = tuple(masking.mixture)
+    return creation, Masking(masking.rate, mixture, masking.whole_words, masking.most)
+
+
+def _plan(
+    config: ConfigDict, mixture: Mixture, tokenizer: Tokenizer, layout: Layout, costs: CostModel
+) -> PhasedPlan:
+    """The plan of the training."""
+    multiple = layout.row_multiple * config.accumulate
+    phases = [(float(share), int(length)) for share, length in config.phases]
+    if config.objective != "next_token":
+        creation, masking = _creation(config)
+        return plan_instances(
+            mixture, tokenizer, phases=phases, batch_size=config.batch_size, steps=config.steps,
+            seed=config.seed, costs=costs, creation=creation, masking=masking,
+            row_multiple=multiple, pieces=config.accumulate,
+        )  # fmt: skip
+    return PhasedPlan(
+        tuple(
+            plan_windows(
+                mixture, tokenizer, length=length, batch_size=config.batch_size, steps=steps,
+                seed=config.seed, row_multiple=multiple, pieces=config.accumulate,
+            )
+            for length, steps in phase_steps(phases, config.steps)
+        )
+    )  # fmt: skip
+
+
+def _held_out(
+    config: ConfigDict, mixture: Mixture, tokenizer: Tokenizer, layout: Layout, costs: CostModel
+) -> HeldOut:
+    """What is scored, with examples as long as those of the last phase."""
+    length = int(config.phases[-1][1])
+    sizes: dict[str, Any] = {
+        "batch_size": max(1, min(config.batch_size, _EVALUATION_TOKENS // length)),
+        "most_tokens": config.eval_tokens,
+        "row_multiple": layout.row_multiple,
+    }
+    if config.objective == "next_token":
+        return held_out_windows(mixture, tokenizer, length=length, **sizes)
+    creation, masking = _creation(config)
+    creation = dataclasses.replace(creation, length=length)
+    return held_out_instances(
+        mixture, tokenizer, creation=creation, masking=masking, costs=costs, **sizes
+    )
+
+
+def _scan_layers(config: ConfigDict) -> bool:
+    """Unrolled layers step faster on CPU; scanned ones compile in seconds on accelerators."""
+    if config.scan_layers is not None:
+        return config.scan_layers
+    return jax.default_backend() != "cpu"
+
+
+def parameter_count(parameters: Parameters) -> int:
+    """How many numbers a model has."""
+    return sum(int(np.prod(value.shape)) for value in parameters.values())

@@ -1,0 +1,61 @@
+"""What fine-tuning does differently for a BERT and for a GPT: how texts become tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gptbert.models.presets import GptConfig, ModelConfig
+from gptbert.pipeline.encode import Features, GptTokens, encode_texts, encode_texts_for_gpt
+from gptbert.tokenizers import Tokenizer
+
+GPT_TOKENS = 3  # start, delimiter, extract: rows that fine-tuning adds after the vocabulary
+WORD_TABLE = "gpt/embeddings/word/table"
+
+
+def with_gpt_tokens(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """A GPT's shape with rows for its three tokens; a BERT's, or one that has them, as it is."""
+    if not isinstance(config, GptConfig) or has_gpt_tokens(config, tokenizer):
+        return config
+    return dataclasses.replace(config, vocabulary=config.vocabulary + GPT_TOKENS)
+
+
+def has_gpt_tokens(config: GptConfig, tokenizer: Tokenizer) -> bool:
+    """Whether the table ends with the three tokens, as that of a fine-tuned GPT does."""
+    return config.vocabulary == tokenizer.vocabulary_size + GPT_TOKENS
+
+
+def gpt_tokens(config: GptConfig) -> GptTokens:
+    """The ids of the three tokens: the last rows of the table."""
+    return GptTokens(config.vocabulary - 3, config.vocabulary - 2, config.vocabulary - 1)
+
+
+def add_gpt_tokens(table: np.ndarray, config: GptConfig, seed: int) -> np.ndarray:
+    """A word table [V,D] with new rows up to the config's vocabulary, N(0, 0.02) as published."""
+    missing = config.vocabulary - len(table)
+    if not missing:
+        return table
+    key = jax.random.fold_in(jax.random.key(seed), config.vocabulary)
+    rows = config.initial_stddev * jax.random.normal(key, (missing, config.width), jnp.float32)
+    return np.concatenate([table, np.asarray(rows)])
+
+
+def encode_for(
+    config: ModelConfig,
+    texts: Sequence[tuple[str, ...]],
+    labels: np.ndarray,
+    tokenizer: Tokenizer,
+    max_length: int,
+    *,
+    unordered: bool,
+) -> Features:
+    """The input transform of the backbone; `unordered` says that a pair has no first text."""
+    if isinstance(config, GptConfig):
+        return encode_texts_for_gpt(
+            texts, labels, tokenizer, max_length, gpt_tokens(config), unordered=unordered
+        )
+    return encode_texts(texts, labels, tokenizer, max_length)

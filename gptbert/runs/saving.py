@@ -1,0 +1,71 @@
+"""Between the state that a run computes with and its checkpoints on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gptbert.training.sharding import Layout
+from gptbert.training.state import TrainState, abstract, computed_form, saved_form
+from gptbert.training.trainer import Progress
+from gptbert.weights.checkpoints import Checkpoints
+from gptbert.weights.run_folder import tell_damaged
+
+
+class Saving:
+    """Saves and restores one run's states, each array straight to the devices that hold it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        state: Any,
+        layout: Layout,
+        *,
+        vocabulary: int,
+        scan_layers: bool,
+        keep: int,
+    ) -> None:
+        """`state` (arrays or shapes) is of the form that the run computes with."""
+        self._checkpoints = Checkpoints(folder, keep=keep)
+        self._layout, self._vocabulary, self._scan_layers = layout, vocabulary, scan_layers
+        shapes = jax.eval_shape(lambda state: saved_form(state, vocabulary), abstract(state))
+        self._on_disk = jax.tree.map(
+            lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place),
+            shapes,
+            layout.stored_tree(shapes),
+        )
+
+    def save(self, state: TrainState, progress: Progress, keep_also: set[int]) -> None:
+        """Writes a checkpoint; a `training.trainer.Saver`."""
+        self._checkpoints.save(
+            int(state.step),
+            saved_form(state, self._vocabulary),
+            dataclasses.asdict(progress),
+            keep_also=keep_also,
+        )
+
+    def restore(self, step: int | None = None) -> tuple[TrainState, Progress] | None:
+        """The newest good state (or that of `step`); None if there is no checkpoint."""
+        found = self._checkpoints.restore(self._on_disk, step)
+        if found is None:
+            return None
+        state = computed_form(found.state, self._layout, scan_layers=self._scan_layers)
+        return state, Progress(**found.info)
+
+    def resume(self, fresh: TrainState, steps: int, *, quiet: bool) -> tuple[TrainState, Progress]:
+        """Where the run goes on: `fresh` at the first start, else its newest good state.
+
+        Removes what a killed save left, and tells of damaged checkpoints.
+        """
+        self._checkpoints.clean()
+        tell_damaged(self._checkpoints.find()[1])
+        restored = self.restore()
+        if restored is None:
+            return fresh, Progress()
+        if not quiet:
+            print(f"continuing after step {int(restored[0].step)} of {steps}", file=sys.stderr)
+        return restored

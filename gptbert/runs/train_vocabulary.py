@@ -1,0 +1,276 @@
+"""Raw text -> a vocabulary in a folder that `load_tokenizer` and Hugging Face's loaders read.
+
+The same text gives the same bytes, whatever the number of processes and the order in which files
+are named: words are counted per portion of the sorted input, counts are added in that order, and
+every tie is settled by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from gptbert.datasets.documents import find_sources
+from gptbert.errors import UserError, nearest
+from gptbert.runs.prepare_corpus import cores
+from gptbert.runs.train_vocabulary_counts import Counted, bar, count_sources
+from gptbert.tokenizers import load_tokenizer
+from gptbert.tokenizers.basic import Rules
+from gptbert.tokenizers.bpe_files import write_bpe
+from gptbert.tokenizers.files import write_wordpiece
+from gptbert.tokenizers.sentencepiece_model import write_sentencepiece
+from gptbert.tokenizers.train_bpe import train_bpe, train_byte_bpe
+from gptbert.tokenizers.train_merges import Merge
+from gptbert.tokenizers.train_sentencepiece import ALGORITHMS, train_sentencepiece
+from gptbert.tokenizers.train_wordpiece import train_wordpiece
+
+# The sizes of the released vocabularies of BERT, GPT and GPT-2; that of T5's.
+SIZES = {"wordpiece": 30_522, "bpe": 40_478, "byte-bpe": 50_257, "sentencepiece": 32_000}
+MAX_SIZE = 1_000_000  # a merge learner has a character for each entry; there are 1,114,112
+
+# `model_max_length` of the models that the kinds belong to.
+_POSITIONS = {"wordpiece": 512, "bpe": 512, "byte-bpe": 1024, "sentencepiece": 512}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+      kind: One of `SIZES`.
+      inputs: Files, folders, globs and archives, as `find_sources` reads them.
+      output: A new or empty folder, or one with the same vocabulary.
+      size: Of the whole vocabulary; None as released.
+      format: How the files are read; `auto` decides for each.
+      lowercase: None: for wordpiece and bpe, not for the others. GPT's words always are.
+      alphabet: How many characters are entries; None: 238 for bpe as released, 1,000 for the
+        others, and of small vocabularies a twentieth, but 100. Not for byte-bpe.
+      unused: Entries [unusedN] of wordpiece.
+      algorithm: Of sentencepiece.
+      workers: Processes; 0 for as many as there are cores.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    size: int | None = None
+    format: str = "auto"
+    lowercase: bool | None = None
+    alphabet: int | None = None
+    unused: int = 0
+    algorithm: str = "unigram"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in SIZES:
+            raise UserError(
+                f"unknown kind {self.kind!r}{nearest(self.kind, SIZES)}; known: {', '.join(SIZES)}"
+            )
+        if self.algorithm not in ALGORITHMS:
+            hint = nearest(self.algorithm, ALGORITHMS)
+            raise UserError(
+                f"unknown algorithm {self.algorithm!r}{hint}; known: {', '.join(ALGORITHMS)}"
+            )
+        if not 1 <= self.entries <= MAX_SIZE:
+            raise UserError(f"--size={self.size}: expected a number from 1 to {MAX_SIZE:,}")
+        if self.characters < 1 or self.unused < 0 or self.workers < 0:
+            raise UserError(
+                "--alphabet, --unused and --workers count something; expected 1 or more "
+                "characters, 0 or more of the others"
+            )
+        self._check_case()
+
+    def _check_case(self) -> None:
+        if self.kind == "bpe" and self.lowercase is False:
+            raise UserError("--cased: GPT's words are lower-case; byte-bpe keeps case")
+        if self.kind == "byte-bpe" and self.lowercase:
+            raise UserError("--lowercase: GPT-2's vocabulary spells text byte by byte; use bpe")
+
+    @property
+    def entries(self) -> int:
+        """How many entries the vocabulary is to have."""
+        return SIZES[self.kind] if self.size is None else self.size
+
+    @property
+    def characters(self) -> int:
+        """How many characters are entries."""
+        if self.alphabet is not None:
+            return self.alphabet
+        return min(238 if self.kind == "bpe" else 1000, max(100, self.entries // 20))
+
+    @property
+    def rules(self) -> Rules:
+        """How text becomes words, for wordpiece."""
+        return Rules(lowercase=self.lowercase is not False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What came of it.
+
+    Attributes:
+      entries: Size of the vocabulary.
+      merges: How many merges it has (for wordpiece: took), None for sentencepiece.
+      unspelt: Occurrences of words with characters that are not entries.
+      counted: What was read.
+      written: False if the folder held the same vocabulary already.
+    """
+
+    entries: int
+    merges: int | None
+    unspelt: int
+    counted: Counted
+    written: bool
+
+
+def train_vocabulary(request: Request, *, quiet: bool = False) -> Report:
+    """Trains a vocabulary and writes it.
+
+    Raises:
+      UserError: Bad input, no text, another vocabulary in the folder, a size too small or too
+        large for the text, an unwritable folder.
+      RunFailed: A worker was killed.
+    """
+    output = Path(request.output).expanduser().resolve()
+    _check_output(output, request)
+    sources = find_sources(request.inputs, request.format)
+    counted = count_sources(
+        sources, request.kind, request.rules, workers=request.workers or cores(), quiet=quiet
+    )
+    if not counted.counts.words:
+        raise UserError(_nothing_read(counted))
+    save, merges, unspelt = _train(request, counted, quiet)
+    written = _place(save, output)
+    return Report(request.entries, merges, unspelt, counted, written)
+
+
+def summary(report: Report, request: Request) -> str:
+    """The report for a terminal."""
+    return "\n".join(_lines(report, request))
+
+
+def _train(
+    request: Request, counted: Counted, quiet: bool
+) -> tuple[Callable[[Path], None], int | None, int]:
+    """A function that writes the vocabulary, the number of merges, and `Report.unspelt`."""
+    words, size, characters = counted.counts.words, request.entries, request.characters
+    length = _POSITIONS[request.kind]
+    if request.kind == "sentencepiece":
+        model, unspelt = train_sentencepiece(
+            words,
+            size,
+            algorithm=request.algorithm,
+            lowercase=request.lowercase is True,
+            alphabet=characters,
+        )
+        return lambda folder: write_sentencepiece(model, folder, length), None, unspelt
+
+    def watch(merges: Iterable[Merge], total: int) -> Iterator[Merge]:
+        with bar("learn", total, " entries", quiet) as show:
+            for done, merge in enumerate(merges, 1):
+                yield merge
+                show(done)
+
+    if request.kind == "wordpiece":
+        trained = train_wordpiece(
+            words, size, alphabet=characters, unused=request.unused, watch=watch
+        )
+    elif request.kind == "bpe":
+        trained = train_bpe(words, size, alphabet=characters, watch=watch)
+    else:
+        trained = train_byte_bpe(words, size, watch=watch)
+
+    def save(folder: Path) -> None:
+        if request.kind == "wordpiece":
+            write_wordpiece(trained.entries, request.rules, folder, length)
+        else:
+            vocabulary = {entry: number for number, entry in enumerate(trained.entries)}
+            write_bpe(request.kind, vocabulary, trained.merges, folder, length)
+
+    return save, len(trained.merges), trained.unspelt
+
+
+def _check_output(output: Path, request: Request) -> None:
+    """Refuses, before any work, a folder that will not be written to in the end."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file; expected a new or empty folder")
+    held = sorted(path.name for path in output.iterdir()) if output.exists() else []
+    if held:
+        try:
+            there = load_tokenizer(output)
+        except UserError:
+            shown = ", ".join(held[:5]) + (", ..." if len(held) > 5 else "")
+            raise UserError(f"{output} holds {shown}; expected a new or empty folder") from None
+        if (there.kind, there.vocabulary_size) != (request.kind, request.entries):
+            raise _another(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {output.parent}: {error.strerror}") from None
+    if not os.access(output.parent, os.W_OK):
+        raise UserError(f"cannot write into {output.parent}: permission denied")
+
+
+def _place(save: Callable[[Path], None], output: Path) -> bool:
+    """Writes a folder beside `output` and moves it there as a whole; False if it is there."""
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        save(partial)
+        load_tokenizer(partial)
+        if output.exists() and any(output.iterdir()):
+            if _contents(partial) != _contents(output):
+                raise _another(output)
+            return False
+        os.replace(partial, output)
+        return True
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def _another(output: Path) -> UserError:
+    there = load_tokenizer(output)
+    return UserError(
+        f"{output} holds another vocabulary ({there.kind}, {there.vocabulary_size:,} entries); "
+        "expected a new or empty folder: name another --output or remove this one"
+    )
+
+
+def _nothing_read(counted: Counted) -> str:
+    told = "; ".join(
+        f"{count:,} {kind}, for instance {counted.rejects.first[kind][0]}"
+        for kind, count in counted.rejects.counts.items()
+    )
+    return f"no words in the input{f': {told}' if told else ''}; expected files with text"
+
+
+def _lines(report: Report, request: Request) -> Iterator[str]:
+    counts = report.counted.counts
+    state = "" if report.written else " (was there already, the same)"
+    merges = "" if report.merges is None else f", {report.merges:,} merges"
+    yield f"{request.output}: {request.kind}, {report.entries:,} entries{merges}{state}"
+    yield (
+        f"  from {counts.documents:,} documents: {counts.occurrences:,} words, "
+        f"{len(counts.words):,} distinct"
+    )
+    for count, what in (
+        (report.unspelt, f"words with a character beyond the {request.characters:,} most frequent"),
+        (counts.too_long, "words longer than any word"),
+        (counts.forgotten, "rare words, forgotten to bound the memory"),
+    ):
+        if count:
+            share = count / (counts.occurrences + counts.forgotten + counts.too_long)
+            yield f"  left out: {count:,} ({share:.3%}) {what}"
+    for title, tally in (("not read", report.counted.rejects), ("noted", report.counted.notes)):
+        if tally.counts:
+            yield f"  {title}: {sum(tally.counts.values()):,}"
+        for kind, count in sorted(tally.counts.items(), key=lambda item: (-item[1], item[0])):
+            yield f"    {count:>8,}  {kind}, for instance {tally.first[kind][0]}"

@@ -1,0 +1,223 @@
+"""SentencePiece through its library: spiece.model (or tokenizer.model) to ids and back.
+
+The library encodes; this module reads the file, names the special tokens, and cuts texts of
+millions of characters at spaces, since the library takes about 100 bytes for each character.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from gptbert.errors import UserError
+from gptbert.tokenizers.files import MAX_FILE_BYTES, write_bytes, write_json
+from gptbert.tokenizers.interface import SpecialTokens
+from gptbert.tokenizers.memory import BLOCK_CHARACTERS
+
+MODEL_NAMES = ("spiece.model", "tokenizer.model")
+
+_SPACE = "\u2581"
+_BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z0-9.,]) (?=[A-Za-z0-9])")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Names in use for each special token, the first found is taken.
+_SPECIALS = {
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<cls>"),
+    "sep": ("[SEP]", "<sep>"),
+    "mask": ("[MASK]", "<mask>"),
+    "end_of_text": ("<|endoftext|>", "</s>"),
+}
+
+
+class SentencePiece:
+    """A SentencePiece model.
+
+    Args:
+      data: The bytes of the model file.
+      source: What error messages call it, usually its name.
+
+    Raises:
+      UserError: `data` is no SentencePiece model.
+    """
+
+    kind = "sentencepiece"
+
+    def __init__(self, data: bytes, source: str = "model") -> None:
+        self._data, self._source = data, source
+        self._library = _load(data, source)
+        size = self._library.vocab_size()
+        self.entries = tuple(self._library.id_to_piece(list(range(size))))
+        self.special = self._special_tokens()
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of ids, special ones included."""
+        return len(self.entries)
+
+    @functools.cached_property
+    def continues(self) -> np.ndarray:
+        """bool [V]: entries that begin with a letter or a digit instead of a space.
+
+        The ideographs of a text without spaces are told to go on too.
+        """
+        return np.array([entry[:1].isalnum() for entry in self.entries])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the file."""
+        return hashlib.sha256(self._data).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`; half of a surrogate pair, which UTF-8 cannot hold, counts as U+FFFD."""
+        return self._encode_texts([text])[0] if len(text) <= BLOCK_CHARACTERS else self._long(text)
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """`encode` of each text."""
+        texts = list(texts)
+        if all(len(text) <= BLOCK_CHARACTERS for text in texts):
+            return self._encode_texts(texts)
+        return [self.encode(text) for text in texts]
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """`encode` as int32 [ids]."""
+        return np.array(self.encode(text), np.int32)
+
+    def tokenize(self, text: str) -> list[str]:
+        """The pieces of `text`; "\u2581" is a space, and what has no piece is the unknown one."""
+        return [self.entries[i] for i in self.encode(text)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text, as far as the model's normalisation kept it; control tokens give nothing.
+
+        Raises:
+          IndexError: An id is not in [0, vocabulary_size).
+        """
+        ids = list(ids)
+        if outside := [i for i in ids if not 0 <= i < len(self.entries)]:
+            raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
+        return self._library.decode(ids)
+
+    def save(self, folder: str | os.PathLike[str], *, max_length: int = 512) -> None:
+        """Writes spiece.model and tokenizer_config.json (`write_sentencepiece`)."""
+        write_sentencepiece(self._data, folder, max_length)
+
+    def __reduce__(self) -> tuple[type[SentencePiece], tuple[bytes, str]]:
+        return SentencePiece, (self._data, self._source)
+
+    def _encode_texts(self, texts: list[str]) -> list[list[int]]:
+        # One thread: whoever wants more cores runs a process on each.
+        try:
+            return self._library.encode(texts, num_threads=1)
+        except (TypeError, UnicodeEncodeError):
+            whole = [_SURROGATE.sub("\ufffd", text) for text in texts]
+            return self._library.encode(whole, num_threads=1)
+
+    def _long(self, text: str) -> list[int]:
+        if not self._words_are_apart:
+            return self._encode_texts([text])[0]
+        return [i for block in _blocks(text) for i in self._encode_texts([block])[0]]
+
+    @functools.cached_property
+    def _words_are_apart(self) -> bool:
+        """Whether the pieces of a text are those of its words, as in all but unusual models."""
+        first, second, both, wide = self._library.encode(["to", "be", "to be", " to  be"])
+        return both == first + second == wide and not any(_SPACE in e[1:] for e in self.entries)
+
+    def _special_tokens(self) -> SpecialTokens:
+        library = self._library
+        ids = {}
+        for field, names in _SPECIALS.items():
+            found = (library.piece_to_id(name) for name in names if name in self.entries)
+            ids[field] = next((i for i in found if _is_special(library, i)), None)
+        stated = {
+            "pad": library.pad_id(),
+            "unk": library.unk_id(),
+            "end_of_text": library.eos_id(),
+        }
+        for field, number in stated.items():
+            if ids[field] is None and number >= 0:
+                ids[field] = number
+        return SpecialTokens(**ids)
+
+
+def read_sentencepiece(path: str | os.PathLike[str]) -> SentencePiece:
+    """Reads a model file.
+
+    Raises:
+      UserError: Not there, far too large, or no SentencePiece model.
+    """
+    path = Path(path)
+    try:
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise UserError(
+                f"{path} has {size:,} bytes; expected a SentencePiece model, which has at most "
+                f"{MAX_FILE_BYTES:,}"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return SentencePiece(data, str(path))
+
+
+def write_sentencepiece(data: bytes, folder: str | os.PathLike[str], max_length: int) -> None:
+    """Writes spiece.model and tokenizer_config.json.
+
+    Args:
+      data: The bytes of a model file.
+      folder: Made if absent; files of these names are replaced one by one, each at once.
+      max_length: `model_max_length`: how many positions the model has.
+
+    Raises:
+      UserError: `data` is no SentencePiece model, the folder cannot be written.
+    """
+    tokenizer, folder = SentencePiece(data), Path(folder)
+    library, special = tokenizer._library, dataclasses.asdict(tokenizer.special)
+    ids = {"bos": library.bos_id(), "eos": library.eos_id()}
+    ids |= {role: special[role] for role in ("unk", "pad", "sep", "cls", "mask")}
+    config = {
+        # The class of `transformers` that hands text to the library; T5's would imitate it.
+        "tokenizer_class": "BertGenerationTokenizer",
+        "model_max_length": max_length,
+        **{
+            f"{role}_token": None if i is None or i < 0 else tokenizer.entries[i]
+            for role, i in ids.items()
+        },
+    }
+    write_bytes(folder / MODEL_NAMES[0], data)
+    write_json(folder / "tokenizer_config.json", config)
+
+
+def _load(data: bytes, source: str) -> sentencepiece.SentencePieceProcessor:
+    library = sentencepiece.SentencePieceProcessor()
+    try:
+        library.LoadFromSerializedProto(data)
+    except RuntimeError as error:
+        raise UserError(
+            f"{source} is no SentencePiece model ({error}); expected a spiece.model or "
+            "tokenizer.model as its library writes it"
+        ) from None
+    return library
+
+
+def _is_special(library: sentencepiece.SentencePieceProcessor, number: int) -> bool:
+    return library.is_control(number) or library.is_unknown(number)
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Parts of a long text, cut at single spaces between plain words."""
+    start = 0
+    while start < len(text):
+        space = _BETWEEN_WORDS.search(text, min(start + BLOCK_CHARACTERS, len(text)))
+        stop = space.start() if space else len(text)
+        yield text[start:stop]
+        start = stop

@@ -1,0 +1,131 @@
+"""Markdown and books: what is dropped, what is kept, and that no word is lost."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gptbert.datasets.document_markup import is_book, read_book, read_markdown, unwrap
+
+
+@pytest.mark.parametrize(
+    ("markdown", "text"),
+    [
+        ("# Title\ntext\nmore\n\n\nnext", "Title\n\ntext more\n\nnext"),
+        ("## Closed ##\n#hash tag", "Closed\n\n#hash tag"),
+        ("Setext\n======\nText\n------\nMore", "Setext\n\nText\n\nMore"),
+        ("a\n\n* * *\n\nb\n___\nc\n-----\nd", "a\n\nb\n\nc\n\nd"),
+        ("- one\n- two\n  goes on\n* three\n1. four", "one\n\ntwo goes on\n\nthree 1. four"),
+        ("> quoted\n> text\n>\n> more", "quoted text\n\nmore"),
+        ("an _emphasis_, __strong__, a_b and _a b_", "an emphasis, strong, a_b and a b"),
+        ("an *emphasis*, **strong**, 2 * 3 * 4, a*", "an emphasis, strong, 2 * 3 * 4, a*"),
+        ("Mr. ____ of B. and _Mrs._ C.", "Mr. ____ of B. and Mrs. C."),
+        ("a [link](http://x.org/a_(b) \"T\") here", "a link here"),
+        ("![A picture](p.png) and [text] (not a link)", "A picture and [text] (not a link)"),
+        ("see [it][1]\n\n[1]: http://x.org 'T'\n[So]: he left", "see [it][1]\n\n[So]: he left"),
+        (r"\*not emphasis\* and \_this\_", "*not emphasis* and _this_"),
+        ("```python\na_b = *c*\n\nx = 1\n```\ntext", "a_b = *c*\n\nx = 1\n\ntext"),
+        ("---\ntitle: X\ntags:\n- a\n---\nText", "Text"),
+        ("---\nText of a kind.\n---\nMore", "Text of a kind.\n\nMore"),
+        ("# Title: Emma\n\n## Author: Jane\n\n## Year: 1815\n\n-------\n\nText", "Text"),
+        ("verse one  \nverse two\n--he said", "verse one verse two --he said"),
+        ("", ""),
+        ("```\nnever closed_\n", "never closed_"),
+    ],
+)  # fmt: skip
+def test_markdown(markdown: str, text: str) -> None:
+    assert read_markdown(markdown)[0] == text
+
+
+HEAD = "# Title: Emma\n\n## Author: Jane Austen\n\n## Year: 1815\n\n-------\n\n"
+GUTENBERG = (
+    "The Project Gutenberg EBook of Emma, by Jane Austen\n\nLicence.\n\n"
+    "*** START OF THIS PROJECT GUTENBERG EBOOK EMMA\nIN TWO LINES ***\n\n\n"
+    "Produced by An Anonymous Volunteer\nand another\n\n\nEMMA\n\nby Jane\n\n"
+    "CHAPTER I\n\n[Illustration: A house]\n\nEmma _Woodhouse_,\nhandsome,\nclever.\n\nFINIS\n\n\n"
+    "End of the Project Gutenberg EBook of Emma\n\n*** END OF THIS PROJECT GUTENBERG EBOOK EMMA ***"
+    "\n\nMuch licence.\n"
+)
+
+
+def test_books_lose_head_and_foot() -> None:
+    assert read_book(GUTENBERG) == (
+        "EMMA\n\nby Jane\n\nCHAPTER I\n\nEmma Woodhouse, handsome, clever.\n\nFINIS",
+        (),
+    )
+    assert read_book(HEAD + "## I\n\nText.") == ("I\n\nText.", ())
+
+
+def test_books_without_their_marks_say_so() -> None:
+    text, notes = read_book(GUTENBERG.partition("End of the Project")[0])
+    assert text.endswith("FINIS") and notes == ("a book without an end mark",)
+    assert read_book("Text.") == ("Text.", ("a book without a head that is known",))
+    assert is_book(HEAD) and is_book(GUTENBERG) and not is_book("# Title\n\nText")
+
+
+def test_early_project_gutenberg_heads() -> None:
+    text = "x\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\nText.\n"
+    assert read_book(text + "End of Project Gutenberg's Emma\nx")[0] == "Text."
+
+
+def test_unwrap_leaves_verse_lists_and_long_lines_alone() -> None:
+    verse = "\n".join(["Shall I compare thee to a summer's day, my dear and only friend?"] * 9)
+    lists = "\n".join(["a short line"] * 9)
+    long = "\n".join(["word " * 60] * 9)
+    for text in (verse, lists, long, "one\ntwo", ""):
+        assert unwrap(text) == (text, ())
+
+
+def test_unwrap_keeps_every_word() -> None:
+    line = "it went on and on without an end, line upon line, until the very"
+    text = "\n\n  \n".join("\n  ".join([line] * n) for n in (1, 5, 9))
+    joined, notes = unwrap(text)
+    assert joined.split() == text.split() and notes
+    assert joined.count("\n") == 4
+
+
+HOSTILE = {
+    "underscores": "_a ",
+    "stars": "*a",
+    "brackets": "[a](",
+    "open": "[",
+    "links": "[a](b)",
+    "escapes": "\\*",
+    "rules": "- ",
+    "blank": "\n \n",
+    "marks": "\n#",
+    "quotes": "\n> ",
+    "fences": "\n```\n",
+    "produced": "Produced by\nx ",
+    "front": "---\na: b\n",
+    "pictures": "[Illustration: ",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_time_is_linear(kind: str) -> None:
+    def seconds(size: int) -> float:
+        text = HOSTILE[kind] * (size // len(HOSTILE[kind]))
+        book = "*** START OF THE PROJECT GUTENBERG EBOOK ***\n" + text
+        best = float("inf")
+        for _ in range(3):
+            start = time.process_time()
+            read_book(book)
+            unwrap(text)
+            read_markdown(text)
+            best = min(best, time.process_time() - start)
+        return best
+
+    small, large = seconds(10_000), seconds(80_000)
+    assert large < 24 * small + 0.02
+
+
+def test_books_lose_no_words(data_dir) -> None:
+    for path in (data_dir / "corpora" / "sample").glob("*.md"):
+        raw = path.read_text()
+        text, notes = read_book(raw)
+        body = raw.partition("-------")[2]
+        plain = "".join(character for character in body if character.isalnum())
+        assert "".join(character for character in text if character.isalnum()) == plain
+        assert not notes

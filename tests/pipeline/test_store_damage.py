@@ -1,0 +1,149 @@
+"""A token store is whole or absent; what is damaged is named before it is believed."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from gptbert.errors import UserError
+from gptbert.pipeline.store import TokenStore
+from gptbert.pipeline.store_files import LocalFiles, open_files
+from gptbert.pipeline.store_format import BLOCK_BYTES, MANIFEST, UNFINISHED
+from gptbert.pipeline.store_writer import StoreWriter
+from tests.tiny_store import ObjectStore, flip, make_store, random_documents
+
+LONG = [[[i % 100] * 1000] for i in range(3 * BLOCK_BYTES // 2000)]
+
+
+def test_no_store_there(tmp_path):
+    with pytest.raises(UserError, match=r"no token store at .*manifest.json is missing"):
+        TokenStore.open(tmp_path / "nothing")
+
+
+def test_an_unfinished_store_says_how_to_go_on(tmp_path):
+    LocalFiles(str(tmp_path)).write(f"{UNFINISHED}/000000-0000.npz", b"x")
+    with pytest.raises(UserError, match="unfinished token store; start the .* it continues"):
+        TokenStore.open(tmp_path)
+
+
+def test_without_commit_there_is_no_store(tmp_path):
+    make_store(tmp_path, random_documents(5))
+    writer = StoreWriter(
+        tmp_path,
+        tokenizer_kind="bpe",
+        tokenizer_fingerprint="",
+        vocabulary_size=10,
+        shard_tokens=1,
+    )
+    writer.add("train", np.array([1]), np.array([1]), np.array([1]), words=1, bytes=1)
+    assert (tmp_path / "train" / "00000.tokens").stat().st_size == 2
+    with pytest.raises(UserError, match="no token store"):
+        TokenStore.open(tmp_path)
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+def test_a_flipped_bit_is_found_where_it_is_read(tmp_path, fetched):
+    make_store(tmp_path, LONG)
+    flip(tmp_path / "train" / "00000.tokens", BLOCK_BYTES + 5)
+    store = TokenStore.open(f"file://{tmp_path}" if fetched else tmp_path)
+    assert store.read(0, 1000).tolist() == [0] * 1000
+    message = r"train/00000.tokens is damaged \(checksum of block 1\).*prepare-corpus"
+    for _ in range(2):
+        with pytest.raises(UserError, match=message):
+            store.read(BLOCK_BYTES // 2 - 3, BLOCK_BYTES // 2 + 3)
+    assert store.verify() == ["train/00000.tokens (checksum)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (MANIFEST, r"manifest.json is damaged \((checksum|cut or garbled)\)"),
+        ("train/00000.index", r"train/00000.index is damaged \(checksum\)"),
+    ],
+)
+@pytest.mark.parametrize("place", [3, -7])
+def test_a_flipped_bit_in_what_is_read_at_once(tmp_path, name, message, place):
+    make_store(tmp_path, random_documents(5))
+    flip(tmp_path / name, place)
+    with pytest.raises(UserError, match=message):
+        TokenStore.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train/00000.tokens", "train/00000.index"])
+def test_cut_and_missing_files_are_found_when_it_is_opened(tmp_path, name):
+    make_store(tmp_path, random_documents(5))
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:-1])
+    found = rf"{name} is damaged \({len(content) - 1:,} bytes, expected {len(content):,}\)"
+    with pytest.raises(UserError, match=found):
+        TokenStore.open(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} is damaged \(missing\)"):
+        TokenStore.open(tmp_path)
+
+
+def test_a_file_lost_later_is_named_by_verify(tmp_path):
+    store = make_store(tmp_path, random_documents(5))
+    (tmp_path / "train" / "00000.index").unlink()
+    assert store.verify() == ["train/00000.index (missing)"]
+
+
+def test_another_format_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("gptbert.pipeline.store_format.FORMAT", 2)
+        make_store(tmp_path, [[[1]]])
+    with pytest.raises(UserError, match="of format 2; this version reads format 1"):
+        TokenStore.open(tmp_path)
+
+
+def test_no_such_split(tmp_path):
+    make_store(tmp_path, [[[1]]])
+    with pytest.raises(UserError, match="no split 'dev'"):
+        TokenStore.open(tmp_path, "dev")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="the disk is full: .* bytes needed .*make room"):
+        make_store(tmp_path, random_documents(5))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write .*train"):
+        make_store(tmp_path / "file", [[[1]]])
+
+
+def test_object_stores_without_their_package(monkeypatch):
+    import fsspec
+
+    def missing(protocol):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(fsspec.core, "get_filesystem_class", missing)
+    with pytest.raises(UserError, match="gs://bucket/x cannot be reached: Please install gcsfs"):
+        open_files("gs:/bucket/x")  # as pathlib writes it
+
+
+def test_the_tokenizer_is_copied_out_checked(tmp_path):
+    writer = StoreWriter(
+        tmp_path / "store", tokenizer_kind="bpe", tokenizer_fingerprint="", vocabulary_size=10
+    )
+    writer.write_file("tokenizer/vocab.json", b"{}")
+    writer.commit()
+    store = TokenStore.open(tmp_path / "store")
+    store.save_tokenizer(tmp_path / "copy")
+    assert (tmp_path / "copy" / "vocab.json").read_bytes() == b"{}"
+    flip(tmp_path / "store" / "tokenizer" / "vocab.json")
+    with pytest.raises(UserError, match="vocab.json is damaged"):
+        store.save_tokenizer(tmp_path / "copy")
+    assert store.verify() == ["tokenizer/vocab.json (checksum)"]
+    with pytest.raises(UserError, match="holds no tokenizer"):
+        make_store(ObjectStore(), [[[1]]]).save_tokenizer(tmp_path / "copy")

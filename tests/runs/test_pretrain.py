@@ -1,0 +1,228 @@
+"""Pre-training runs from a store to a run folder, and what can be done with it afterwards."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from gptbert.errors import UserError
+from gptbert.pipeline.store import TokenStore
+from gptbert.runs.assemble_pretraining import assemble_pretraining, checkpoint_steps
+from gptbert.runs.export import export
+from gptbert.runs.finetune import finetune
+from gptbert.runs.pretrain import pretrain
+from gptbert.runs.recipe import finetuning
+from gptbert.training.run_log import read_metrics
+from gptbert.weights.checkpoints import Checkpoints
+from gptbert.weights.huggingface import read_huggingface
+from tests.fabricated import make_glue, results
+from tests.fixtures_pretraining import TINY, make_text_store, tiny_config
+from tests.fixtures_runs import VOCABULARY, call, refused
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
+
+
+@pytest.fixture(scope="module", params=list(TINY))
+def run(request, tmp_path_factory, text_store, quickly):
+    """A finished run of each model."""
+    workdir = tmp_path_factory.mktemp("runs") / request.param
+    pretrain(tiny_config(request.param, text_store), workdir, quiet=True)
+    return workdir
+
+
+def test_it_learns_and_says_what_it_measured(run, text_store):
+    found = results(run)
+    metrics = found["metrics"]
+    assert found["steps"] == 24 and found["checkpoint"]["step"] == 24
+    first, last = found["evaluations"][0]["metrics"], found["evaluations"][-1]["metrics"]
+    assert last["loss"] < first["loss"] and metrics == last
+    if "bert" in run.name:
+        assert metrics.keys() == {
+            "loss", "mlm_loss", "perplexity", "mlm_accuracy", "nsp_loss", "nsp_accuracy"
+        }  # fmt: skip
+        assert metrics["loss"] == pytest.approx(metrics["mlm_loss"] + metrics["nsp_loss"])
+        assert metrics["perplexity"] == pytest.approx(math.exp(metrics["mlm_loss"]))
+    else:
+        assert metrics.keys() == {"loss", "perplexity", "accuracy", "bits_per_byte"}
+        held_out = TokenStore.open(text_store, "heldout")
+        per_byte = held_out.tokens / held_out.bytes
+        assert metrics["bits_per_byte"] == pytest.approx(
+            metrics["loss"] * per_byte / math.log(2), rel=1e-6
+        )
+    assert metrics["loss"] < math.log(len(VOCABULARY)) + 1.0
+    assert found["held_out"]["predictions"] > 50
+    assert 0 < found["tokens"] <= 24 * 8 * 32
+
+
+def test_metrics_while_it_runs(run):
+    records = [r for r in read_metrics(run / "metrics.jsonl") if "train/loss" in r]
+    assert [record["step"] for record in records] == list(range(1, 25))
+    expected = {
+        "train/loss", "train/gradient_norm", "train/parameter_norm", "learning_rate",
+        "tokens_per_second", "examples_per_second", "data_wait", "memory_bytes", "seconds_left",
+        "model_flops_per_second",
+    }  # fmt: skip
+    kinds = {"train/mlm_loss", "train/mlm_accuracy", "train/nsp_loss", "train/nsp_accuracy"}
+    expected |= kinds if "bert" in run.name else {"train/token_loss", "train/token_accuracy"}
+    for record in records:
+        assert record.keys() >= expected and all(record[k] is not None for k in expected)
+        assert 0 <= record["data_wait"] <= 1
+    assert records[0]["learning_rate"] == 0.0  # as released, both for BERT and GPT
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_the_page_and_the_curve(run):
+    assert call("report", f"--workdir={run}").code == 0
+    page = (run / "report.html").read_text()
+    assert "<svg" in page and "perplexity" in page
+
+
+def test_fine_tuning_starts_from_it(run, tmp_path):
+    config = finetuning("glue/mrpc")
+    config.data_dir = str(make_glue(tmp_path / "glue", "mrpc", words=5))
+    config.init_from, config.max_length, config.batch_size = str(run), 32, 8
+    config.num_epochs = 1.0
+    if "bert" not in run.name:
+        config.optimizer, config.schedule = "gpt_adam", "gpt_linear"
+    found = finetune(config.lock(), tmp_path / "run", quiet=True)
+    assert 0 <= found["metrics"]["f1"] <= 1
+    start = Checkpoints(run / "checkpoints").restore_arrays(24, prefix="parameters/")
+    tuned = Checkpoints(tmp_path / "run/checkpoints").restore_arrays(prefix="parameters/")
+    table = next(path for path in start if path.endswith("word/table"))
+    kernel = next(path for path in start if path.endswith("layers/1/up/kernel"))
+    assert not any(path.startswith(("mlm/", "nsp/")) for path in tuned)
+    assert len(tuned[table]) == len(start[table]) + (0 if "bert" in run.name else 3)
+    # A few small steps away from the pre-trained values, and nowhere near a new draw.
+    assert 0 < np.abs(tuned[kernel] - start[kernel]).max() < 0.01
+    # What was fine-tuned predicts.
+    called = call("predict", f"--workdir={tmp_path / 'run'}", "--pair", "the dog .", "a cat .")
+    assert called.code == 0, called.err
+
+
+def test_export_is_read_back(run, tmp_path):
+    export(run, tmp_path / "exported")
+    exported = read_huggingface(tmp_path / "exported").parameters
+    own = Checkpoints(run / "checkpoints").restore_arrays(24, prefix="parameters/")
+    assert exported.keys() == own.keys()
+    for path, value in own.items():
+        np.testing.assert_array_equal(exported[path], value)
+
+
+def test_going_on_from_weights_starts_where_they_ended(run, text_store, tmp_path):
+    config = tiny_config(
+        run.name, text_store, init_from=str(run), steps=2, warmup_steps=1, learning_rate=1e-12
+    )
+    found = pretrain(config, tmp_path / "more", quiet=True)
+    assert found["metrics"]["loss"] == pytest.approx(results(run)["metrics"]["loss"], rel=1e-5)
+    assert not any("newly" in note for note in found["notes"])
+
+
+def test_phases_share_one_schedule(text_store, tmp_path):
+    phases = ((0.75, 16), (0.25, 32))
+    config = tiny_config("test-bert", text_store, phases=phases, steps=8, warmup_steps=2)
+    found = pretrain(config, tmp_path / "run", quiet=True)
+    lengths = {shape.split(" x ")[1] for shape in found["shapes"]}
+    assert lengths == {"16", "32"}
+    records = read_metrics(tmp_path / "run/metrics.jsonl")
+    rates = [record["learning_rate"] for record in records if "learning_rate" in record]
+    expected = [3e-3 * (s / 2 if s < 2 else 1 - s / 8) for s in range(8)]
+    assert rates == pytest.approx(expected)
+
+
+def test_checkpoints_at_stated_and_log_spaced_steps(text_store, tmp_path):
+    config = tiny_config(
+        "test-gpt", text_store, steps=20, eval_every=0, keep=1, checkpoint_at="log"
+    )
+    assert checkpoint_steps(config) == (1, 2, 4, 8, 16)
+    pretrain(config, tmp_path / "run", quiet=True)
+    assert Checkpoints(tmp_path / "run/checkpoints").steps() == [1, 2, 4, 8, 16, 20]
+
+
+def test_ablations_and_mixtures(text_store, tmp_path):
+    other = make_text_store(tmp_path / "other", documents=20, seed=1)
+    found = {}
+    for objective in ("mlm", "left_to_right"):
+        config = tiny_config(
+            "test-bert", text_store, objective=objective, steps=6, eval_every=0,
+            corpus=f"{text_store},{other}", corpus_weights=(0.75, 0.25),
+        )  # fmt: skip
+        found[objective] = pretrain(config, tmp_path / objective, quiet=True)["metrics"]
+    assert not any(name.startswith("nsp") for name in found["mlm"])
+    assert found["left_to_right"].keys() == {"loss", "perplexity", "accuracy"}
+    description = json.loads((tmp_path / "left_to_right/model.json").read_text())
+    assert description["model"]["left_to_right"] is True
+
+
+def test_pieces_give_the_large_batch(text_store, tmp_path):
+    losses = []
+    for accumulate in (1, 4):
+        config = tiny_config("test-bert", text_store, steps=5, accumulate=accumulate, eval_every=0)
+        pretrain(config, tmp_path / str(accumulate), quiet=True)
+        records = read_metrics(tmp_path / str(accumulate) / "metrics.jsonl")
+        losses.append([r["train/loss"] for r in records if "train/loss" in r])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_dry_run_trains_nothing(text_store, tmp_path, capsys):
+    from gptbert.runs.dry_run_pretraining import describe_pretraining
+
+    told = describe_pretraining(tiny_config("test-bert", text_store))
+    assert "24 steps of 8 examples" in told and "[MASK:" in told and "next:" in told
+    assert "predictions (the denominator of the loss)" in told
+    told = describe_pretraining(tiny_config("test-gpt", text_store))
+    assert "parameters: " in told and "the first examples" in told
+
+
+def test_a_finished_run_and_another_store(run, text_store, tmp_path):
+    before = (run / "results.json").read_bytes()
+    assert pretrain(tiny_config(run.name, text_store), run, quiet=True) == results(run)
+    assert (run / "results.json").read_bytes() == before
+    other = make_text_store(tmp_path / "other", seed=5)
+    with pytest.raises(UserError, match="the corpus 0 changed"):
+        pretrain(tiny_config(run.name, other), run, quiet=True)
+
+
+BAD = {
+    "corpus=": "no corpus: expected --config.corpus=STORE",
+    "corpus=/nowhere/store": "/nowhere/store",
+    "objective=next_token": "does not go with a BERT",
+    "objective=mlm_nps": "did you mean 'mlm_nsp'",
+    "warmup_steps=24": "leaves no step",
+    "phases=((1.0,64),)": "knows 40 positions",
+    "phases=((0.5,16),)": "shares sum to 1",
+    "schedule=cosin": "did you mean 'cosine'",
+    "optimizer=adam": "optimizer 'adam' is unknown",
+    "masking.rate=1.5": "not between 0 and 1",
+    "masking.mixture=(0.5,0.5,0.5)": "sum to 1",
+    "checkpoint_at=soon": "'soon' is no step",
+    "accumulate=3": "does not divide",
+    "mesh.data=3": "does not cover",
+    "init_from=/nowhere": "no folder '/nowhere'",
+    "corpus_weights=(1.0,2.0)": "expected one positive number for each",
+}
+
+
+@pytest.mark.parametrize("change", BAD)
+def test_bad_input_is_one_sentence_and_leaves_nothing(change, text_store, tmp_path):
+    given = {
+        "corpus": text_store, "phases": "((1.0,32),)", "batch_size": 8, "steps": 24,
+        "warmup_steps": 4, "model": "test-bert",
+    }  # fmt: skip
+    name, _, value = change.partition("=")
+    flags = [f"--config.{k}={v}" for k, v in (given | {name: value}).items()]
+    told = refused("pretrain", "--config=configs/bert.py:tiny", *flags, f"--workdir={tmp_path}/run")
+    assert BAD[change] in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vocabulary_of_other_weights_is_refused(text_store, bert_dir, tmp_path):
+    """The tiny BERT's own vocabulary fits; one entry more does not."""
+    config = tiny_config("test-bert", text_store, init_from=str(bert_dir))
+    assert assemble_pretraining(config).model.width == 16
+    other = tmp_path / "store"
+    make_text_store(other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    assert manifest["tokenizer"]["vocabulary_size"] == len(VOCABULARY)
+    assert jax.device_count() == 1
