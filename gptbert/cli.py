@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from gptbert import __version__, runtime
@@ -55,8 +56,26 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code (see `gptbert.errors`)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs one command; returns the exit code (see `gptbert.errors`).
+
+    A process of a job of several that fails ends at once: leaving in good order it would wait for
+    the others, which wait for it.
+    """
+    try:
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+    except BaseException:
+        if not runtime.is_distributed():
+            raise
+        traceback.print_exc()
+        code = 1
+    if code and runtime.is_distributed():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0

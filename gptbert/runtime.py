@@ -19,11 +19,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+
+from gptbert.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
@@ -82,10 +85,56 @@ class StopRequest:
         self._asked = True
 
 
+_distributed = False
+
+
+def start_distributed(coordinator: str, processes: int | None, process: int | None) -> None:
+    """Joins this process to a job of several; before anything of JAX is computed.
+
+    Args:
+      coordinator: `HOST:PORT` of process 0, or `auto` where JAX finds everything itself (TPU pods,
+        Slurm).
+      processes: How many there are.
+      process: Which one this is, from 0.
+
+    Raises:
+      UserError: An incomplete or impossible description of the job.
+    """
+    global _distributed
+    if coordinator != "auto":
+        if processes is None or process is None or not 0 <= process < processes:
+            raise UserError(
+                f"--coordinator={coordinator} with --processes={processes} --process={process}: "
+                "expected how many processes there are and which one this is, from 0; or "
+                "--coordinator=auto on a TPU pod"
+            )
+        if not re.fullmatch(r".+:\d+", coordinator):
+            raise UserError(f"--coordinator={coordinator!r}: expected HOST:PORT, or auto")
+    import jax
+
+    if coordinator == "auto":
+        jax.distributed.initialize()
+    else:
+        jax.distributed.initialize(coordinator, processes, process, shutdown_timeout_seconds=20)
+    _distributed = True
+
+
+def is_distributed() -> bool:
+    """Whether this process belongs to a job of several."""
+    return _distributed
+
+
 @contextlib.contextmanager
 def stop_on_sigterm() -> Iterator[StopRequest]:
-    """While active, SIGTERM sets the yielded request instead of ending the process."""
+    """While active, SIGTERM sets the yielded request instead of ending the process.
+
+    In a job of several processes JAX catches the signal and tells all of them
+    (`training.trainer.stop_requested`).
+    """
     request = StopRequest()
+    if _distributed:
+        yield request
+        return
     try:
         before = signal.signal(signal.SIGTERM, request._ask)
     except ValueError:  # not in the main thread: whoever embeds us keeps their own handler

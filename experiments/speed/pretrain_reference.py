@@ -37,33 +37,20 @@ Loss = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 def make_model(case: Case, dropout: float) -> torch.nn.Module:
     """Random weights; the heads of both objectives for BERT."""
     shape = case.shape(dropout)
-    if not isinstance(shape, BertConfig):
-        return transformers.GPT2LMHeadModel(
-            transformers.GPT2Config(
-                vocab_size=shape.vocabulary,
-                n_positions=shape.positions,
-                n_embd=shape.width,
-                n_layer=shape.layers,
-                n_head=shape.heads,
-                n_inner=shape.inner,
-                resid_pdrop=dropout,
-                embd_pdrop=dropout,
-                attn_pdrop=dropout,
-                use_cache=False,
-            )  # fmt: skip
-        )
-    return transformers.BertForPreTraining(
-        transformers.BertConfig(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=shape.inner,
-            hidden_dropout_prob=dropout,
+    if isinstance(shape, BertConfig):
+        bert = transformers.BertConfig(
+            vocab_size=shape.vocabulary, hidden_size=shape.width, num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads, intermediate_size=shape.inner,
+            max_position_embeddings=shape.positions, hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
-            max_position_embeddings=shape.positions,
         )  # fmt: skip
-    )
+        return transformers.BertForPreTraining(bert)
+    gpt2 = transformers.GPT2Config(
+        vocab_size=shape.vocabulary, n_positions=shape.positions, n_embd=shape.width,
+        n_layer=shape.layers, n_head=shape.heads, n_inner=shape.inner, resid_pdrop=dropout,
+        embd_pdrop=dropout, attn_pdrop=dropout, use_cache=False,
+    )  # fmt: skip
+    return transformers.GPT2LMHeadModel(gpt2)
 
 
 def make_optimizer(case: Case, model: torch.nn.Module) -> torch.optim.Optimizer:

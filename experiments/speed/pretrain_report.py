@@ -113,9 +113,9 @@ def report(found: list[dict]) -> str:
         "",
         _work_table(results),
         "",
-        "The whole ratio (eager / gptbert) is the product of the two before it. *Less work* is what",
-        "projecting only the masked positions gives, measured in PyTorch and in gptbert; *same work*",
-        "is what is left between the two sides when both project the same positions.",
+        "The whole ratio (eager / gptbert) is the product of the two before it. *Less work* is",
+        "what projecting only the masked positions gives, measured in PyTorch and in gptbert;",
+        "*same work* is what is left between both sides when they project the same positions.",
         "",
     ]  # fmt: skip
     for each in results:
@@ -192,6 +192,8 @@ def _step_table(results: Results) -> str:
 
 def _limits(results: Results) -> Iterable[str]:
     """What the matrix products leave to be gained, in numbers."""
+    if not (results.of("products xla") and results.of("products torch")):
+        return
     step, eager = results.median("gptbert"), results.median("eager")
     xla, flops = results.products("xla", every_position=False)
     torch, _ = results.products("torch", every_position=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from gptbert.commands.arguments import Parser
 from gptbert.commands.config_flag import field_names, load_config, split_config_flags
 from gptbert.errors import UserError
+from gptbert.runtime import start_distributed
 
 HELP = "pre-train BERT, GPT or GPT-2 on a prepared corpus"
 EXAMPLE = "gptbert pretrain --config=configs/bert.py:tiny --config.corpus=STORE --workdir=runs/bert"
@@ -27,6 +28,12 @@ def parser() -> Parser:
     flags.add_argument("--workdir", type=Path, help="the run folder")
     flags.add_argument("--dry_run", action="store_true", help="train nothing; print what would run")
     flags.add_argument("--quiet", action="store_true", help="no progress")
+    several = flags.add_argument_group(
+        "several processes", "one command a host, all with the same --workdir on a shared disk"
+    )
+    several.add_argument("--coordinator", help="HOST:PORT of process 0, or auto (TPU pods)")
+    several.add_argument("--processes", type=int, help="how many there are")
+    several.add_argument("--process", type=int, help="which one this is, from 0")
     return flags
 
 
@@ -43,6 +50,8 @@ def main(arguments: list[str]) -> int:
     name, fields, rest = split_config_flags(arguments)
     flags = parser().parse(rest)
     config = load_config(name, fields, example="--config=configs/bert.py:base")
+    if flags.coordinator:
+        start_distributed(flags.coordinator, flags.processes, flags.process)
     if flags.dry_run:
         from gptbert.runs.dry_run_pretraining import describe_pretraining
 
@@ -50,9 +59,12 @@ def main(arguments: list[str]) -> int:
         return 0
     if flags.workdir is None:
         raise UserError("no run folder: expected --workdir=DIR")
+    from gptbert.runs.folder import leads
     from gptbert.runs.pretrain import pretrain
 
     results = pretrain(config, flags.workdir, quiet=flags.quiet)
+    if not leads():
+        return 0
     from gptbert.reports.page import write_page
 
     page = write_page(flags.workdir)

@@ -1,7 +1,7 @@
 """Raw text that needs no download: what the running Python's standard library says about itself.
 
-Two kinds of documents: the topics of Python's own documentation (`pydoc_data`), and one for each
-public module, made of its docstrings in the order of the source:
+Two kinds of documents: the topics of Python's own documentation (`pydoc_data`), and the docstrings
+of public modules in the order of the source, each under the name of what it describes:
 
     zipfile.ZipFile.extractall(path, members, pwd)
     Extract all members from the archive to the current working directory. 'path' specifies a ...
@@ -30,7 +30,7 @@ _Described = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LibraryDocument:
-    """A topic or a module; each line of `text` is a heading or a paragraph."""
+    """A topic or a docstring; the lines of `text` are a heading and paragraphs."""
 
     id: str
     text: str
@@ -39,7 +39,7 @@ class LibraryDocument:
 def library_documents(
     left_out: Dataset | None = None, folder: Path | str | None = None
 ) -> list[LibraryDocument]:
-    """Reads all documents, topics first, each kind in the order of names.
+    """Reads all documents: topics by name, then docstrings by module.
 
     Args:
       left_out: Pairs of `read_docstrings`: their functions are left out with their docstrings, and
@@ -53,7 +53,7 @@ def library_documents(
     examples = left_out.examples if left_out else []
     functions = {example.id for example in examples}
     descriptions = {example.texts[0].lower() for example in examples}
-    documents = [*_topics(root), *_module_documents(root, functions, descriptions)]
+    documents = [*_topics(root), *_docstrings(root, functions, descriptions)]
     if not documents:
         raise UserError(
             f"no documented Python files in {root}, expected the standard library; "
@@ -73,21 +73,15 @@ def _topics(root: Path) -> Iterator[LibraryDocument]:
                     yield LibraryDocument(f"topic {name}", text)
 
 
-def _module_documents(
+def _docstrings(
     root: Path, functions: Collection[str], descriptions: Collection[str]
 ) -> Iterator[LibraryDocument]:
     for path, module in public_modules(root):
         tree = _parsed(path)
-        if tree is None:
-            continue
-        lines = [
-            line
-            for name, heading, node in _described(tree, module)
-            if name not in functions and not _begins_with(node, descriptions)
-            for line in (heading, _unwrapped(ast.get_docstring(node) or ""))
-        ]
-        if lines:
-            yield LibraryDocument(f"module {module}", "\n".join(lines))
+        for name, heading, node in _described(tree, module) if tree else ():
+            if name in functions or _begins_with(node, descriptions):
+                continue
+            yield LibraryDocument(name, f"{heading}\n{_unwrapped(ast.get_docstring(node) or '')}")
 
 
 def _described(tree: ast.Module, module: str) -> Iterator[tuple[str, str, _Described]]:
@@ -99,9 +93,10 @@ def _described(tree: ast.Module, module: str) -> Iterator[tuple[str, str, _Descr
             yield name, heading, node
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
-        inside = [(f"{name}.{child.name}".removeprefix("."), child) for child in node.body
-                  if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]  # fmt: skip
-        pending += [(below, _heading(below, child), child) for below, child in reversed(inside)]
+        for child in reversed(node.body):
+            if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                below = f"{name}.{child.name}".removeprefix(".")
+                pending.append((below, _heading(below, child), child))
 
 
 def _heading(name: str, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gptbert.reports.figures import line_chart
-from gptbert.reports.frame import note, title
+from gptbert.reports.frame import note
+from gptbert.reports.frame import title as heading
 from gptbert.reports.run_folder import Series
 
 Points = list[tuple[float, float]]
 
 
-def loss_chart(series: Series, *, scored: str = "evaluation") -> str:
+def loss_chart(series: Series, *, scored: str = "evaluation", title: str = "Loss") -> str:
     """The training loss as logged (pale) with its moving average, and the evaluation's if any.
 
     Args:
       series: Of `metrics.jsonl`.
       scored: What the second line is called: "evaluation loss".
+      title: Of the chart.
     """
     lines, faint = smoothed("training loss", series.get("train/loss", []))
     if "eval/loss" in series:
         lines[f"{scored} loss"] = series["eval/loss"]
-    return line_chart(lines, title="Loss", x_label="step", y_label="loss", faint=faint)
+    return line_chart(lines, title=title, x_label="step", y_label="loss", faint=faint)
 
 
 def smoothed(name: str, logged: Points) -> tuple[dict[str, Points], tuple[str, ...]]:
@@ -45,7 +47,7 @@ def evaluation_figure(series: Series, before: Mapping[str, float]) -> str:
         metric = name.removeprefix("eval/")
         if name.startswith("eval/") and metric != "loss":
             start = [(0.0, float(before[metric]))] if metric in before else []
-            lines[title(metric)] = start + [point for point in points if point[0] > 0]
+            lines[heading(metric)] = start + [point for point in points if point[0] > 0]
     if not lines:
         return note("No evaluation was logged on the way.")
     chart = line_chart(lines, title="Evaluation", x_label="step", y_label="fraction")

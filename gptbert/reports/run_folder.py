@@ -67,7 +67,7 @@ def read_run(workdir: Path) -> Run:
     return Run(
         folder=workdir,
         results=results,
-        config=_read_object(workdir / "config.json"),
+        config=read_object(workdir / "config.json"),
         series=series,
         command=_command(workdir / "run.json"),
     )
@@ -109,7 +109,7 @@ def _is_pretraining(results: Mapping[str, Any]) -> bool:
 
 
 def _checked_results(path: Path) -> dict[str, Any]:
-    results = _read_object(path)
+    results = read_object(path)
     kinds: dict[str, tuple[type, str]] = {
         "task": (str, "a name"),
         "split": (str, "a name"),
@@ -174,7 +174,8 @@ def _check_prediction(path: Path, row: object) -> None:
     )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a file; UserError if it is missing or something else."""
     try:
         found = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
@@ -198,7 +199,7 @@ def _read_text(path: Path, errors: str = "strict") -> str:
 
 
 def _command(path: Path) -> str:
-    command = _read_object(path).get("command", "") if path.exists() else ""
+    command = read_object(path).get("command", "") if path.exists() else ""
     if isinstance(command, list):
         return shlex.join(str(word) for word in command)
     return str(command)

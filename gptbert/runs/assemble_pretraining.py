@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from gptbert.pipeline.mixture import Mixture
 from gptbert.pipeline.plan import CostModel, cost_model
 from gptbert.pipeline.pretraining_plan import PhasedPlan, phase_steps, plan_instances, plan_windows
 from gptbert.pipeline.store import TokenStore
+from gptbert.pipeline.store_format import SPLITS
 from gptbert.tasks.pretraining import OBJECTIVES, objective_of
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
@@ -107,8 +108,8 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     """Reads what `config` names and puts it together; raises UserError for bad input."""
     check_numbers(config)
     layout = make_layout(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    mixture, held_out_mixture = (_mixture(config, split) for split in ("train", "heldout"))
-    assert mixture is not None
+    mixture = _mixture(config)
+    held_out_mixture = _held_out_mixture(config, mixture)
     tokenizer = _tokenizer(mixture.stores[0])
     weights = None
     if config.init_from:
@@ -144,6 +145,11 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     fingerprints = {
         f"corpus {number}": store.fingerprint for number, store in enumerate(mixture.stores)
     }
+    if config.held_out_corpus and held_out_mixture is not None:
+        fingerprints |= {
+            f"held-out corpus {number}": store.fingerprint
+            for number, store in enumerate(held_out_mixture.stores)
+        }
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
     return PretrainingAssembly(
@@ -211,15 +217,35 @@ def checkpoint_steps(config: ConfigDict) -> tuple[int, ...]:
     return tuple(int(step) for step in steps)
 
 
-def _mixture(config: ConfigDict, split: str) -> Mixture | None:
-    """The stores that a config names; of the held-out splits None if all are empty."""
-    paths = [path.strip() for path in config.corpus.split(",")]
-    stores = [TokenStore.open(path, split) for path in paths]
-    weights = tuple(config.corpus_weights)
-    if split == "train":
-        return Mixture.of(stores, weights)
+def _mixture(config: ConfigDict) -> Mixture:
+    """The stores to train on."""
+    stores = [TokenStore.open(path) for path in _paths(config.corpus)]
+    return Mixture.of(stores, tuple(config.corpus_weights))
+
+
+def _held_out_mixture(config: ConfigDict, trained: Mixture) -> Mixture | None:
+    """What is scored: all of the held-out stores, else the corpus's own share; None if empty."""
+    paths = _paths(config.held_out_corpus or config.corpus)
+    splits = SPLITS if config.held_out_corpus else ("heldout",)
+    fingerprint = trained.stores[0].tokenizer_fingerprint
+    stores = [TokenStore.open(path, split, fingerprint) for path in paths for split in splits]
+    if config.held_out_corpus and (known := _known(stores, trained)):
+        raise UserError(
+            f"{known} of --config.held_out_corpus is trained on too; expected documents that are "
+            "not in --config.corpus"
+        )
     filled = [store for store in stores if store.tokens]
     return Mixture.of(filled) if filled else None
+
+
+def _known(held_out: Sequence[TokenStore], trained: Mixture) -> str:
+    """The path of a held-out store whose documents are those of a corpus."""
+    fingerprints = {store.fingerprint for store in trained.stores}
+    return next((store.path for store in held_out if store.fingerprint in fingerprints), "")
+
+
+def _paths(stores: str) -> list[str]:
+    return [path.strip() for path in stores.split(",")]
 
 
 def _tokenizer(store: TokenStore) -> Tokenizer:

@@ -90,7 +90,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the folder for this process; raises UserError if another one does."""
+        """Holds the folder for this job; raises UserError if another one does."""
+        if not leads():
+            yield
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / ".lock").open("a")
@@ -137,6 +140,23 @@ class RunFolder:
                 f"{self.path} holds another run: {'; '.join(changed)}. "
                 "Use another --workdir, or the command that began this run"
             )
+
+
+def leads() -> bool:
+    """Whether this process writes what a job writes once: the only one, or the first of several."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def wait_for_all(label: str) -> None:
+    """Returns when every process of the job has come here."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(label)
 
 
 def write_json(path: Path, value: Any) -> None:

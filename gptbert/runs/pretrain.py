@@ -21,7 +21,7 @@ from gptbert.runs.assemble_pretraining import (
     parameter_count,
 )
 from gptbert.runs.finetune import run_record, schedule_of
-from gptbert.runs.folder import RunFolder, write_json
+from gptbert.runs.folder import RunFolder, leads, wait_for_all, write_json
 from gptbert.runs.saving import Saving
 from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.tasks.pretraining import held_out_metrics
@@ -49,9 +49,11 @@ def pretrain(config: ConfigDict, workdir: Path, *, quiet: bool = False) -> dict[
         assembly = assemble_pretraining(config)
         folder = RunFolder(workdir)
         with folder.lock():
-            folder.claim(json.loads(config.to_json_best_effort()), assembly.fingerprints)
+            if leads():
+                folder.claim(json.loads(config.to_json_best_effort()), assembly.fingerprints)
+            wait_for_all("the run folder is claimed")
             if not folder.results.exists():
-                return run(assembly, folder, stop, quiet=quiet)
+                return run(assembly, folder, stop, quiet=quiet or not leads())
             if not quiet:
                 print(f"{workdir} is already finished", file=sys.stderr)
             return folder.read("results.json")
@@ -71,16 +73,8 @@ def run(
     state = start_state(assembly)
     steps = CompiledSteps(training, state, plan)
     scorer = HeldOutScorer(assembly, state.parameters)
-    write_description(
-        folder.path,
-        assembly.model,
-        (),
-        "cls",
-        assembly.tokenizer,
-        f"pretraining/{config.objective}",
-        head_kind(config.objective),
-    )
-    write_json(folder.path / "run.json", run_record())
+    if leads():
+        describe_run(assembly, folder)
 
     # Restore.
     saving = Saving(
@@ -100,9 +94,13 @@ def run(
         config.log_every,
         keep_at=checkpoint_steps(config),
     )
-    with RunLog(
-        folder.path, start_step=int(state.step), total_steps=plan.steps, quiet=quiet
-    ) as log:
+    log = RunLog(
+        folder.path if leads() else None,
+        start_step=int(state.step),
+        total_steps=plan.steps,
+        quiet=quiet,
+    )
+    with log:
         state = train(
             plan, state, schedule,
             seed=config.seed, cadence=cadence,
@@ -114,8 +112,25 @@ def run(
     # Results.
     record = _results(assembly, progress, scorer)
     record["wall_clock_seconds"] = round(time.perf_counter() - began, 3)
-    folder.write("results.json", record)
+    if leads():
+        folder.write("results.json", record)
+    wait_for_all("the run is finished")
     return record
+
+
+def describe_run(assembly: PretrainingAssembly, folder: RunFolder) -> None:
+    """Writes model.json, tokenizer/ and run.json."""
+    objective = assembly.config.objective
+    write_description(
+        folder.path,
+        assembly.model,
+        (),
+        "cls",
+        assembly.tokenizer,
+        f"pretraining/{objective}",
+        head_kind(objective),
+    )
+    write_json(folder.path / "run.json", run_record())
 
 
 def start_state(assembly: PretrainingAssembly) -> TrainState:

@@ -16,6 +16,7 @@ def pretraining(model: str, objective: str) -> ConfigDict:
     # Data: stores of `gptbert prepare-corpus`, which hold their tokenizer.
     config.corpus = ""  # one store, or several separated by commas
     config.corpus_weights = ()  # shares of the examples; by default by tokens
+    config.held_out_corpus = ""  # stores scored whole; by default the held-out share of the corpus
     config.phases = ((0.9, 128), (0.1, 512))  # (share of the steps, tokens of an example)
 
     # How BERT's examples are made (A.2, `create_pretraining_data.py`).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ class Saving:
     ) -> None:
         """`state` (arrays or shapes) is of the form that the run computes with."""
         self._checkpoints = Checkpoints(folder, keep=keep)
-        self._layout, self._vocabulary, self._scan_layers = layout, vocabulary, scan_layers
-        shapes = jax.eval_shape(lambda state: saved_form(state, vocabulary), abstract(state))
+        self._layout, self._scan_layers = layout, scan_layers
+        self._saved_form = jax.jit(functools.partial(saved_form, vocabulary=vocabulary))
+        shapes = jax.eval_shape(self._saved_form, abstract(state))
         self._on_disk = jax.tree.map(
             lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place),
             shapes,
@@ -43,7 +45,7 @@ class Saving:
         """Writes a checkpoint; a `training.trainer.Saver`."""
         self._checkpoints.save(
             int(state.step),
-            saved_form(state, self._vocabulary),
+            self._saved_form(state),
             dataclasses.asdict(progress),
             keep_also=keep_also,
         )

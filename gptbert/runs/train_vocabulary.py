@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -23,13 +24,15 @@ from gptbert.tokenizers.bpe_files import write_bpe
 from gptbert.tokenizers.files import write_wordpiece
 from gptbert.tokenizers.sentencepiece_model import write_sentencepiece
 from gptbert.tokenizers.train_bpe import train_bpe, train_byte_bpe
-from gptbert.tokenizers.train_merges import Merge
+from gptbert.tokenizers.train_merges import Merge, Watch
 from gptbert.tokenizers.train_sentencepiece import ALGORITHMS, train_sentencepiece
 from gptbert.tokenizers.train_wordpiece import train_wordpiece
 
 # The sizes of the released vocabularies of BERT, GPT and GPT-2; that of T5's.
 SIZES = {"wordpiece": 30_522, "bpe": 40_478, "byte-bpe": 50_257, "sentencepiece": 32_000}
 MAX_SIZE = 1_000_000  # a merge learner has a character for each entry; there are 1,114,112
+# Distinct words that SentencePiece is given: with a million its unigram model takes many minutes.
+SENTENCEPIECE_WORDS = 300_000
 
 # `model_max_length` of the models that the kinds belong to.
 _POSITIONS = {"wordpiece": 512, "bpe": 512, "byte-bpe": 1024, "sentencepiece": 512}
@@ -152,45 +155,57 @@ def summary(report: Report, request: Request) -> str:
     return "\n".join(_lines(report, request))
 
 
-def _train(
-    request: Request, counted: Counted, quiet: bool
-) -> tuple[Callable[[Path], None], int | None, int]:
-    """A function that writes the vocabulary, the number of merges, and `Report.unspelt`."""
-    words, size, characters = counted.counts.words, request.entries, request.characters
-    length = _POSITIONS[request.kind]
-    if request.kind == "sentencepiece":
-        model, unspelt = train_sentencepiece(
-            words,
-            size,
-            algorithm=request.algorithm,
-            lowercase=request.lowercase is True,
-            alphabet=characters,
-        )
-        return lambda folder: write_sentencepiece(model, folder, length), None, unspelt
+Trained = tuple[Callable[[Path], None], int | None, int]  # writes it; its merges; `unspelt`
 
+
+def _train(request: Request, counted: Counted, quiet: bool) -> Trained:
+    if request.kind == "sentencepiece":
+        return _train_sentencepiece(request, counted, quiet)
+    words, size, alphabet = counted.counts.words, request.entries, request.characters
+    length, watch = _POSITIONS[request.kind], _watch(quiet)
+    if request.kind == "wordpiece":
+        made = train_wordpiece(words, size, alphabet=alphabet, unused=request.unused, watch=watch)
+        entries, rules = made.entries, request.rules
+        return (
+            lambda folder: write_wordpiece(entries, rules, folder, length),
+            len(made.merges),
+            made.unspelt,
+        )
+    if request.kind == "bpe":
+        made = train_bpe(words, size, alphabet=alphabet, watch=watch)
+    else:
+        made = train_byte_bpe(words, size, watch=watch)
+    ids = {entry: number for number, entry in enumerate(made.entries)}
+    return (
+        lambda folder: write_bpe(request.kind, ids, made.merges, folder, length),
+        len(made.merges),
+        made.unspelt,
+    )
+
+
+def _train_sentencepiece(request: Request, counted: Counted, quiet: bool) -> Trained:
+    if not quiet:
+        print("SentencePiece learns now; it shows no progress", file=sys.stderr, flush=True)
+    counted.counts.keep_most(SENTENCEPIECE_WORDS)
+    model, unspelt = train_sentencepiece(
+        counted.counts.words,
+        request.entries,
+        algorithm=request.algorithm,
+        lowercase=request.lowercase is True,
+        alphabet=request.characters,
+    )
+    length = _POSITIONS[request.kind]
+    return lambda folder: write_sentencepiece(model, folder, length), None, unspelt
+
+
+def _watch(quiet: bool) -> Watch:
     def watch(merges: Iterable[Merge], total: int) -> Iterator[Merge]:
         with bar("learn", total, " entries", quiet) as show:
             for done, merge in enumerate(merges, 1):
-                yield merge
                 show(done)
+                yield merge
 
-    if request.kind == "wordpiece":
-        trained = train_wordpiece(
-            words, size, alphabet=characters, unused=request.unused, watch=watch
-        )
-    elif request.kind == "bpe":
-        trained = train_bpe(words, size, alphabet=characters, watch=watch)
-    else:
-        trained = train_byte_bpe(words, size, watch=watch)
-
-    def save(folder: Path) -> None:
-        if request.kind == "wordpiece":
-            write_wordpiece(trained.entries, request.rules, folder, length)
-        else:
-            vocabulary = {entry: number for number, entry in enumerate(trained.entries)}
-            write_bpe(request.kind, vocabulary, trained.merges, folder, length)
-
-    return save, len(trained.merges), trained.unspelt
+    return watch
 
 
 def _check_output(output: Path, request: Request) -> None:
@@ -264,7 +279,7 @@ def _lines(report: Report, request: Request) -> Iterator[str]:
     for count, what in (
         (report.unspelt, f"words with a character beyond the {request.characters:,} most frequent"),
         (counts.too_long, "words longer than any word"),
-        (counts.forgotten, "rare words, forgotten to bound the memory"),
+        (counts.forgotten, "rare words, to bound memory and time"),
     ):
         if count:
             share = count / (counts.occurrences + counts.forgotten + counts.too_long)

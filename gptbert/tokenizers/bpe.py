@@ -1,8 +1,8 @@
 """GPT's BPE: words of `gpt_words.py`, their characters merged, "</w>" at the end of each word.
 
-`reference_encode` is the algorithm to read. `encode` gives the same ids from three levels of memory:
-chunks between white space ("It's,"); where a chunk is new, its parts between punctuation ("It's" and
-","); where a part is new, its words ("it" and "'s").
+`reference_encode` is the algorithm to read. `encode` gives the same ids from three levels of
+memory: chunks between white space ("It's,"); where a chunk is new, its parts between punctuation
+("It's" and ","); where a part is new, its words ("it" and "'s").
 """
 
 from __future__ import annotations

@@ -152,8 +152,9 @@ def _check_rules(kind: str, content: dict[str, Any], path: str) -> None:
             return
         raise UserError(
             f"{path}: normalizer {_kind_of(found[0])} and pre_tokenizer {_kind_of(found[1])} are "
-            "not those of GPT; expected the rules that gptbert writes, or BertNormalizer (which "
-            "transformers uses in their place)"
+            "not those of GPT; expected the rules that this version of gptbert writes, or "
+            "BertNormalizer (which transformers uses in their place); to have this version's rules "
+            "in any case, name vocab.json beside it, or remove this file"
         )
     if found[0] is not None:
         raise UserError(

@@ -79,10 +79,10 @@ class SentencePiece:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; half of a surrogate pair, which UTF-8 cannot hold, counts as U+FFFD."""
-        return self._encode_texts([text])[0] if len(text) <= BLOCK_CHARACTERS else self._long(text)
+        return self._encode_text(text) if len(text) <= BLOCK_CHARACTERS else self._long(text)
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """`encode` of each text."""
+        """`encode` of each text, on as many threads as the library takes."""
         texts = list(texts)
         if all(len(text) <= BLOCK_CHARACTERS for text in texts):
             return self._encode_texts(texts)
@@ -114,18 +114,22 @@ class SentencePiece:
     def __reduce__(self) -> tuple[type[SentencePiece], tuple[bytes, str]]:
         return SentencePiece, (self._data, self._source)
 
-    def _encode_texts(self, texts: list[str]) -> list[list[int]]:
-        # One thread: whoever wants more cores runs a process on each.
+    def _encode_text(self, text: str) -> list[int]:
         try:
-            return self._library.encode(texts, num_threads=1)
+            return self._library.encode(text)
         except (TypeError, UnicodeEncodeError):
-            whole = [_SURROGATE.sub("\ufffd", text) for text in texts]
-            return self._library.encode(whole, num_threads=1)
+            return self._library.encode(_SURROGATE.sub("\ufffd", text))
+
+    def _encode_texts(self, texts: list[str]) -> list[list[int]]:
+        try:
+            return self._library.encode(texts)
+        except (TypeError, UnicodeEncodeError):
+            return self._library.encode([_SURROGATE.sub("\ufffd", text) for text in texts])
 
     def _long(self, text: str) -> list[int]:
         if not self._words_are_apart:
-            return self._encode_texts([text])[0]
-        return [i for block in _blocks(text) for i in self._encode_texts([block])[0]]
+            return self._encode_text(text)
+        return [i for block in _blocks(text) for i in self._encode_text(block)]
 
     @functools.cached_property
     def _words_are_apart(self) -> bool:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from gptbert.tokenizers.bpe_files import END_OF_TEXT, END_OF_WORD, UNKNOWN
 from gptbert.tokenizers.byte_bpe import BYTES
-from gptbert.tokenizers.train_merges import MergeLearner, Watch, grow, unwatched
-from gptbert.tokenizers.train_wordpiece import Trained
+from gptbert.tokenizers.train_merges import MergeLearner, Trained, Watch, grow, unwatched
 from gptbert.tokenizers.train_words import keep_alphabet
 
 NEW_LINE = f"\n{END_OF_WORD}"

@@ -33,6 +33,23 @@ class Merge:
     count: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A vocabulary.
+
+    Attributes:
+      entries: In the order of their ids.
+      merges: Pairs of entries, the first the strongest; WordPiece does not use them.
+      characters: How many characters the entries can spell.
+      unspelt: Occurrences of words with a character that is not one of them.
+    """
+
+    entries: tuple[str, ...]
+    merges: tuple[tuple[str, str], ...]
+    characters: int
+    unspelt: int
+
+
 class MergeLearner:
     """The state between two merges.
 

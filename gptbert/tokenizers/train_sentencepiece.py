@@ -20,6 +20,9 @@ from gptbert.errors import UserError
 from gptbert.tokenizers.train_words import keep_alphabet
 
 ALGORITHMS = ("unigram", "bpe")
+# The unigram trainer writes all occurrences out again to find its first pieces, in about 130 bytes
+# each; above this sum counts are scaled down.
+MOST_OCCURRENCES = 10_000_000
 
 _SPECIALS = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 _ROLES = ("pad", "unk", "bos", "eos")  # the library's names of the first of them
@@ -39,7 +42,8 @@ def train_sentencepiece(
     """Learns a model of `size` entries.
 
     Args:
-      words: Strings between white space -> occurrences.
+      words: Strings between white space -> occurrences; the unigram model takes about a minute
+        for 300,000 of them.
       size: Of the whole vocabulary.
       algorithm: One of `ALGORITHMS`.
       lowercase: Adds case folding to the library's normalisation (NFKC).
@@ -56,11 +60,20 @@ def train_sentencepiece(
     _, spelt = keep_alphabet(words, alphabet)
     if not spelt:
         raise UserError("the text holds no words; expected text to learn a vocabulary from")
+    given = _scaled(spelt, MOST_OCCURRENCES) if algorithm == "unigram" else spelt
     try:
-        model = _train(spelt, size, algorithm, lowercase)
+        model = _train(given, size, algorithm, lowercase)
     except (RuntimeError, OSError) as error:
         raise _explained(str(error), size) from None
     return model, sum(words.values()) - sum(spelt.values())
+
+
+def _scaled(words: Mapping[str, int], most: int) -> Mapping[str, int]:
+    """Counts in proportion, but at least 1, with a sum of about `most`."""
+    total = sum(words.values())
+    if total <= most:
+        return words
+    return {word: max(1, count * most // total) for word, count in words.items()}
 
 
 def _train(words: Mapping[str, int], size: int, algorithm: str, lowercase: bool) -> bytes:

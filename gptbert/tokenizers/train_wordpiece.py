@@ -9,30 +9,12 @@ has, joins the pair that raises the likelihood of the text most.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
-from gptbert.tokenizers.train_merges import MergeLearner, Watch, grow, unwatched
+from gptbert.tokenizers.train_merges import MergeLearner, Trained, Watch, grow, unwatched
 from gptbert.tokenizers.train_words import keep_alphabet
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A vocabulary.
-
-    Attributes:
-      entries: In the order of their ids.
-      merges: Pairs of entries, the first the strongest; what WordPiece does not use.
-      characters: How many characters the entries can spell.
-      unspelt: Occurrences of words with a character that is not one of them.
-    """
-
-    entries: tuple[str, ...]
-    merges: tuple[tuple[str, str], ...]
-    characters: int
-    unspelt: int
 
 
 def train_wordpiece(

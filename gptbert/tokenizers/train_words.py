@@ -58,6 +58,11 @@ class WordCounts:
         self.forgotten += other.forgotten + forget_rare(mine, most)
         self.too_long += other.too_long
 
+    def keep_most(self, number: int) -> None:
+        """Forgets all but the most frequent words, of equally frequent ones the first by name."""
+        ranked = sorted(self.words, key=lambda word: (-self.words[word], word))
+        self.forgotten += sum(self.words.pop(word) for word in ranked[number:])
+
 
 def count_words(
     texts: Iterable[str], kind: str, rules: Rules, most: int = MOST_WORDS

@@ -31,14 +31,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class RunLog:
     """Writes scalars of steps; on resume, records after `start_step` are taken back first."""
 
-    def __init__(self, folder: Path, *, start_step: int, total_steps: int, quiet: bool) -> None:
-        self._path = folder / "metrics.jsonl"
-        kept = [r for r in read_metrics(self._path) if r.get("step", 0) <= start_step]
-        partial = self._path.with_suffix(".jsonl.partial")
-        partial.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
-        partial.replace(self._path)
-        self._file = self._path.open("a", encoding="utf-8")
-        self._events = _event_writer(folder / "tensorboard", start_step)
+    def __init__(
+        self, folder: Path | None, *, start_step: int, total_steps: int, quiet: bool
+    ) -> None:
+        """`folder` None is for the processes of a job that write nothing."""
+        self._outputs = contextlib.ExitStack()
+        self._file: Any = None
+        if folder is not None:
+            self._open(folder, start_step)
         self._bar = tqdm(
             total=total_steps,
             initial=start_step,
@@ -58,11 +58,22 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self._bar.close()
-        self._file.close()
-        self._events.close()
+        self._outputs.close()
+
+    def _open(self, folder: Path, start_step: int) -> None:
+        path = folder / "metrics.jsonl"
+        kept = [r for r in read_metrics(path) if r.get("step", 0) <= start_step]
+        partial = path.with_suffix(".jsonl.partial")
+        partial.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        partial.replace(path)
+        self._file = self._outputs.enter_context(path.open("a", encoding="utf-8"))
+        self._events = _event_writer(folder / "tensorboard", start_step)
+        self._outputs.callback(self._events.close)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Records the values of one step; numbers that are not finite become null in JSON."""
+        if self._file is None:
+            return
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps({"step": step, **clean}) + "\n")
         self._file.flush()

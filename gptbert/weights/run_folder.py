@@ -77,6 +77,8 @@ def read_description(folder: Path) -> Description:
     path = folder / "model.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if record.get("format", FORMAT) > FORMAT:
+            raise ValueError(f"format {record['format']}, expected at most {FORMAT}")
         shape = _FAMILIES[record.get("family", "bert")](**record["model"])
         head = record.get("head", "classification")
         if head not in get_args(Head):

@@ -14,6 +14,7 @@ import pytest
 
 from gptbert.commands import tokenize
 from gptbert.errors import UserError
+from tests.tokenizers import tiny_bpe, tiny_sentencepiece
 
 PROGRAM = "import sys; from gptbert.commands.tokenize import main; sys.exit(main(sys.argv[1:]))"
 ROOT = Path(__file__).parents[2]
@@ -172,3 +173,49 @@ def test_imports_no_jax() -> None:
     code = "import sys, gptbert.commands.tokenize; sys.exit('jax' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [
+        ("bpe", b"the</w> cat</w> did</w> n't</w>\nthe</w> \\n</w> cat</w>\n"),
+        ("byte-bpe", "The Ġcat Ġdidn 't\nthe Ċ ca t\n".encode()),
+    ],
+)
+def test_other_kinds(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], kind: str, out: bytes
+) -> None:
+    (tiny_bpe.gpt() if kind == "bpe" else tiny_bpe.gpt2()).save(tmp_path)
+    for path in (tmp_path, tmp_path / "vocab.json", tmp_path / "tokenizer.json"):
+        assert tokenize.main([f"--tokenizer={path}", "The cat didn't", "the\ncat"]) == 0
+        assert capsysbinary.readouterr().out == out
+
+
+def test_sentencepiece(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    tiny_sentencepiece.model("bpe").save(tmp_path)
+    for path in (tmp_path, tmp_path / "spiece.model"):
+        assert tokenize.main([f"--tokenizer={path}", "the cat"]) == 0
+        assert capsysbinary.readouterr().out.decode() == "▁the ▁cat\n"
+
+
+def test_the_line_feed_is_no_part_of_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A byte-level vocabulary would show it."""
+    tiny_bpe.gpt2().save(tmp_path)
+    for ending in (b"", b"\n"):
+        feed(monkeypatch, b"the\n\n the\r" + ending)
+        assert tokenize.main([f"--tokenizer={tmp_path}"]) == 0
+        assert capsysbinary.readouterr().out.decode() == "the\n\nĠthe č\n"
+
+
+def test_cased_is_for_wordpiece(tmp_path: Path) -> None:
+    tiny_bpe.gpt().save(tmp_path)
+    with pytest.raises(UserError, match="is of kind bpe, whose files settle the case"):
+        tokenize.main([f"--tokenizer={tmp_path}", "--cased", "x"])
+
+
+def test_help_is_ascii() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", PROGRAM, "--help"]
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0

@@ -75,3 +75,35 @@ def test_attention_masks_follow_example_head_query_and_key():
 def test_key_of_a_step_is_a_pure_function():
     assert (step_key(3, 4) == step_key(3, 4)).all()
     assert (step_key(3, 4) != step_key(4, 3)).any()
+
+
+def test_rows_of_a_table_are_dropped_as_the_table_is():
+    """An entry is kept or dropped wherever it is looked up, whoever looks it up."""
+    table = jnp.asarray(np.random.default_rng(0).normal(size=(300, D)), jnp.float32)
+    ids = np.random.default_rng(1).integers(0, 300, (R, T))
+    whole = noise().table_rows(table, jnp.arange(300), 0.1, 7)
+    np.testing.assert_array_equal(noise().table_rows(table[ids], ids, 0.1, 7), whole[ids])
+    elsewhere = noise(segments=jnp.ones((R, T), jnp.int32))
+    np.testing.assert_array_equal(elsewhere.table_rows(table, jnp.arange(300), 0.1, 7), whole)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_masks_of_tables_are_fair_and_independent(rate):
+    rows = 20_000
+
+    def kept_entries(each, site=7):
+        return np.asarray(each.table_rows(jnp.ones((rows, D)), jnp.arange(rows), rate, site)) != 0
+
+    mask = kept_entries(noise())
+    assert abs(mask.mean() - (1 - rate)) < 4 * np.sqrt(rate * (1 - rate) / mask.size)
+    for axis in (0, 1):
+        each = mask.mean(axis)
+        count = mask.shape[axis]
+        assert np.abs(each - (1 - rate)).max() < 6 * np.sqrt(rate * (1 - rate) / count)
+    bound = 5 / np.sqrt(mask.size)
+    others = kept_entries(noise(step=1)), kept_entries(noise(seed=1)), kept_entries(noise(), 8)
+    for other in others:
+        assert abs(correlation(mask, other)) < bound
+    assert abs(correlation(mask[1:], mask[:-1])) < bound
+    table = jnp.ones((3, D))
+    assert noise().table_rows(table, jnp.arange(3), 0.0, 7) is table

@@ -19,8 +19,11 @@ from gptbert.models.presets import Compute, GptConfig
 from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel
 from gptbert.pipeline.packing import pack
 from gptbert.weights import huggingface_names
+from gptbert.weights.export import ModelCard, export_huggingface
 from gptbert.weights.huggingface import read_huggingface
+from gptbert.weights.pretrained import load
 from tests import tiny
+from tests.weights import bert_folders, gpt_folders
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (make test-parity)")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -247,3 +250,61 @@ def test_losses_logits_and_gradients(case, layout):
     found = ours(case, layout)
     assert isinstance(case.weights.config, GptConfig) == (not case.kind.startswith("Bert"))
     tiny.assert_close(found, case.expected)
+
+
+EXPORTS = {
+    "BertForPreTraining": (bert_folders.CONFIG, {"mlm": True, "nsp": True}),
+    "BertForMaskedLM": (bert_folders.CONFIG, {"mlm": True, "pooler": False}),
+    "BertLMHeadModel": (
+        dataclasses.replace(bert_folders.CONFIG, left_to_right=True),
+        {"mlm": True, "pooler": False},
+    ),
+    "OpenAIGPTLMHeadModel": (gpt_folders.GPT, {}),
+    "GPT2LMHeadModel": (gpt_folders.GPT2, {}),
+}
+AUTO = {"BertForPreTraining": "AutoModelForPreTraining", "BertForMaskedLM": "AutoModelForMaskedLM"}
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_exported_models_load_and_agree(kind, tmp_path):
+    """Through the class that the model card names, with nothing left over and nothing new."""
+    config, heads = EXPORTS[kind]
+    rng = np.random.default_rng(4)
+    shapes = huggingface_names.parameter_shapes(config, **heads)
+    values = {path: rng.normal(0, 0.4, shape).astype(np.float32) for path, shape in shapes.items()}
+    is_gpt = isinstance(config, GptConfig)
+    names = {"OpenAIGPTLMHeadModel": "gpt", "GPT2LMHeadModel": "gpt2"}
+    tokenizer = (
+        gpt_folders.tokenizer(tmp_path, names[kind]) if is_gpt else bert_folders.tokenizer(tmp_path)
+    )
+    output = tmp_path / "out"
+    export_huggingface(
+        output, config, values, tokenizer, labels=None, regression=False, card=ModelCard("test")
+    )
+    auto = getattr(transformers, AUTO.get(kind, "AutoModelForCausalLM"))
+    model, loading = auto.from_pretrained(output, output_loading_info=True)
+    assert {name: list(found) for name, found in loading.items() if found} == {}
+    assert type(model).__name__ == kind
+    assert model.dtype == torch.float32
+
+    text = "the cat" if is_gpt else "hello world how are you"
+    theirs = transformers.AutoTokenizer.from_pretrained(output)
+    ids = tokenizer.encode(text)
+    assert theirs(text, add_special_tokens=False)["input_ids"] == ids
+    with torch.no_grad():
+        result = model.double().eval()(torch.tensor([ids]))
+    expected = result.prediction_logits if kind == "BertForPreTraining" else result.logits
+    row = np.array([ids, range(len(ids)), [1] * len(ids), [0] * len(ids)], np.int32)[:, None]
+    loaded = load(output)
+    if kind in AUTO:
+        hidden, pooled = loaded.model(Packed(*row), np.zeros((1, 1), np.int32))
+        logits = loaded.model.word_scores(hidden)
+    else:
+        graph, _ = describe(lambda rngs: NextTokenModel(config, Compute(), rngs))
+        language = merge(graph, loaded.parameters)
+        logits = language.logits(language(Packed(*row)))
+    assert np.abs(logits - expected.numpy()).max() <= 1e-5 * np.abs(expected.numpy()).max()
+    if kind == "BertForPreTraining":
+        scores = loaded.model.nsp(pooled, "float32")[0]
+        expected = result.seq_relationship_logits
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)

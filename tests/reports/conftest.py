@@ -1,4 +1,4 @@
-"""A finished run folder as the trainer leaves it, small and made here."""
+"""Finished run folders as the trainer leaves them, small and made here."""
 
 from __future__ import annotations
 
@@ -70,3 +70,77 @@ def run_folder(tmp_path: Path) -> Path:
     command = ["gptbert", "finetune", "--workdir=my runs/a"]
     (folder / "run.json").write_text(json.dumps({"command": command}))
     return folder
+
+
+# --- Pre-training ---
+
+
+def pretraining_results() -> dict[str, Any]:
+    """The `results.json` of a BERT's pre-training."""
+
+    def scores(loss: float) -> dict[str, float]:
+        return {
+            "loss": loss + 0.6875, "mlm_loss": loss, "perplexity": 100 * loss,
+            "mlm_accuracy": 0.25, "nsp_accuracy": 0.5625, "nsp_loss": 0.6875,
+        }  # fmt: skip
+
+    return {
+        "task": "pretraining/mlm_nsp",
+        "split": "heldout",
+        "metrics": scores(5.5),
+        "checkpoint": {"step": 60, "epoch": 1.5, "which": "last"},
+        "evaluations": [
+            {"step": 30, "epoch": 0.75, "metrics": scores(6.25)},
+            {"step": 60, "epoch": 1.5, "metrics": scores(5.5)},
+        ],
+        "held_out": {"examples": 376, "tokens": 23950, "predictions": 3738, "bytes": 0.0},
+        "parameters": 4433468,
+        "notes": [f"newly initialised: {SCRIPT}"],
+        "seed": 3,
+        "steps": 60,
+        "epochs": 1.5,
+        "shapes": ["32 x 64"],
+        "hyperparameters": {"model": "bert-tiny"},
+        "train_seconds": 32.25,
+        "tokens": 117022,
+        "tokens_per_second": 3628.5,
+        "tokens_per_second_with_padding": 3807.25,
+        "device_kind": "cpu",
+        "versions": {"jax": "0.10.2"},
+        "wall_clock_seconds": 59.5,
+    }
+
+
+def pretraining_log() -> list[dict[str, Any]]:
+    """What it logged on the way."""
+    records: list[dict[str, Any]] = [
+        {
+            "step": step, "train/loss": 8.0 - step / 50, "train/mlm_accuracy": step / 300,
+            "train/gradient_norm": 1.5, "learning_rate": 1e-3 * (1 - step / 60),
+            "tokens_per_second": 3600.0, "data_wait": 0.0025, "memory_bytes": 2.0**30,
+            "model_flops_per_second": 2.5e10,
+        }
+        for step in range(2, 61, 2)
+    ]  # fmt: skip
+    for record in pretraining_results()["evaluations"]:
+        scores = {f"eval/{name}": value for name, value in record["metrics"].items()}
+        records.insert(
+            record["step"] // 2 + record["step"] // 60, {"step": record["step"]} | scores
+        )
+    return records
+
+
+def write_pretraining_folder(folder: Path) -> Path:
+    """Makes the folder of a finished pre-training."""
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(pretraining_results()))
+    (folder / "config.json").write_text(json.dumps({"config": {"corpus": "store"}}))
+    lines = [json.dumps(record) for record in pretraining_log()]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "run.json").write_text(json.dumps({"command": "gptbert pretrain --workdir=run"}))
+    return folder
+
+
+@pytest.fixture
+def pretraining_folder(tmp_path: Path) -> Path:
+    return write_pretraining_folder(tmp_path / "run")

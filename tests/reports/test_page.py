@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from gptbert.errors import UserError
-from gptbert.reports.page import loss_chart, write_page
+from gptbert.reports.curves import loss_chart
+from gptbert.reports.page import write_page
 from tests.reports.conftest import results
 
 VOID = {"meta", "link", "br", "img"}

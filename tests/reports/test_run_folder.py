@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gptbert.errors import UserError
 from gptbert.reports.run_folder import read_run, read_series
-from tests.reports.conftest import results
+from tests.reports.conftest import pretraining_results, results
 
 
 def test_run_is_read(run_folder: Path) -> None:
@@ -67,6 +68,48 @@ def test_broken_results_are_refused(run_folder: Path, content: str, message: str
     (run_folder / "results.json").write_text(content)
     with pytest.raises(UserError, match=message):
         read_run(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": None}, "`metrics` is None, expected an object of numbers"),
+        ({"metrics": {"loss": "low"}}, "`metrics` has 'low' for loss, expected a number"),
+        ({"held_out": [1]}, r"`held_out` is \[1\], expected an object of counts"),
+        ({"held_out": {"examples": 1}}, r"`held_out.predictions` is missing, expected a count"),
+        ({"evaluations": {"a": 1}}, "`evaluations` is {'a': 1}, expected a list"),
+        ({"evaluations": [{"step": 3}]}, "`evaluations` has {'step': 3}, expected step and epoch"),
+        ({"evaluations": ["late"]}, "`evaluations` has 'late', expected step and epoch"),
+        (
+            {"evaluations": [{"step": 3, "epoch": 1.0, "metrics": 5}]},
+            "`evaluations` is 5, expected an object of numbers",
+        ),
+        (
+            {"evaluations": [{"step": 3, "epoch": 1.0, "metrics": {"loss": None}}]},
+            "`evaluations` has None for loss, expected a number",
+        ),
+    ],
+)
+def test_broken_results_of_pretraining_are_refused(
+    pretraining_folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = pretraining_folder / "results.json"
+    path.write_text(json.dumps(pretraining_results() | changes))
+    with pytest.raises(UserError, match=message):
+        read_run(pretraining_folder)
+
+
+def test_pretraining_needs_no_examples(pretraining_folder: Path) -> None:
+    run = read_run(pretraining_folder)
+    assert run.is_pretraining and "examples" not in run.results
+    assert run.series["eval/loss"] == [(30, 6.9375), (60, 6.1875)]
+
+
+def test_loss_of_nothing_held_out_is_no_score(pretraining_folder: Path) -> None:
+    nothing = {"held_out": None, "evaluations": [], "metrics": {}}
+    path = pretraining_folder / "results.json"
+    path.write_text(json.dumps(pretraining_results() | nothing))
+    assert not [name for name in read_run(pretraining_folder).series if name.startswith("eval/")]
 
 
 def test_results_in_another_encoding_are_refused(run_folder: Path) -> None:

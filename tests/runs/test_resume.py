@@ -37,6 +37,7 @@ FIELDS = {"num_epochs": 5, "checkpoint_every": 3, "eval_every": 8, "keep": 3, "l
 SERVER = """
     import json, os, signal, sys, traceback
     import gptbert.commands.finetune, gptbert.reports.page, gptbert.runs.finetune
+    import gptbert.commands.pretrain, gptbert.runs.pretrain
     from gptbert import cli
 
     for line in sys.stdin:

@@ -103,7 +103,16 @@ def test_forgetting_rare_words_does_not_depend_on_processes(
     assert len(reports[0].counted.counts.words) <= 90
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     told = summary(reports[0], Request("byte-bpe", ("x",), "out", size=270))
-    assert "rare words, forgotten to bound the memory" in told
+    assert "rare words, to bound memory and time" in told
+
+
+def test_sentencepiece_is_given_the_most_frequent_words(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SENTENCEPIECE_WORDS", 200)
+    report = train("sentencepiece", tmp_path / "out", texts, size=100)
+    assert len(report.counted.counts.words) == 200
+    assert report.counted.counts.forgotten > 0
 
 
 def test_case_is_kept_when_asked(texts: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Thousands of lines that break tokenizers: every Unicode block, controls, white space, contractions."""
+"""Lines that break tokenizers: every Unicode block, controls, white space, contractions."""
 
 from __future__ import annotations
 

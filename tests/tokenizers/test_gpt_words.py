@@ -1,4 +1,4 @@
-"""GPT's words: the released rewriting as released, and the rules that stand in for ftfy and spaCy."""
+"""GPT's words: the rewriting as released, and the rules that stand in for ftfy and spaCy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def told(text: str) -> str:
         ('"a";b?!c', 'a|"|;|b|?|!|c'.replace("a|", '"|a|', 1)),
         ("f(x)[1]{2}|_a_/b*c+d,", "f|(|x|)|[|1|]|{|2|}|||_|a|_|/|b|*|c|+|d|,"),
         ("a\\b", "a\\b"),
-        ("!!!???", "!!!|???"),
+        ("!!!???--", "!|!|!|?|?|?|--"),
         ("a \n\n  b", "a|\n|b"),
         ("\n\na\r\nb\rc\u2028d\u2029e\x85f\n", "a|\n|b|\n|c|\n|d|\n|e|\n|f"),
         ("a\n\x00\n\u200ab", "a|\n|b"),
@@ -44,19 +44,19 @@ def told(text: str) -> str:
         ("a\ud800b", "a|\ufffd|b"),
         ("&amp; â€œ", "&|amp|;|â|€|œ"),
         # Contractions.
-        ("don't DON'T can't won't", "do|n't|do|n't|ca|n't|wo|n't"),
+        ("don't Don't DON'T can't tisn't", "do|n't|do|n't|don't|ca|n't|tisn't"),
         ("I'm you'll we'd they've you're that'll", "i|'m|you|'ll|we|'d|they|'ve|you|'re|that|'ll"),
         ("could've would've I'd've couldn't've", "could|'ve|would've|i|'d|'ve|could|n't|'ve"),
         ("John's JOHN'S dogs' 1990's it's", "john|'s|john|'s|dogs|'|1990|'s|it|'s"),
         ("John'll this'll", "john'll|this'll"),
         (
-            "cannot gonna gotta dont hasnt CANT want",
-            "can|not|gon|na|got|ta|do|nt|has|nt|ca|nt|want",
+            "cannot gonna gotta dont Hasnt CANT want Y'all",
+            "can|not|gon|na|got|ta|do|nt|has|nt|cant|want|y'|all",
         ),
-        ("'s 'll 'em n't", "'s|'ll|'em|n't"),
+        ("'s 'll 'em n't 've", "'s|'ll|'em|n't|'|ve"),
         ("nothin' goin' ol' o'clock ma'am", "nothin'|goin'|ol'|o'clock|ma'am"),
         # Marks at the ends of words.
-        ("'hello' `a` ''b''", "'|hello|'|`|a|`|'|'|b|'|'"),
+        ("'hello' `a` ''b''", "'|hello|'|`|a|`|''|b|''"),
         ("AT&T &a a: 10:30 a:b #1 C#", "at&t|&|a|a|:|10:30|a|:|b|#|1|c|#"),
         ("<b> x<y =5 a=b a@b.c", "<|b|>|x|<|y|=|5|a|=|b|a@b.c"),
         ("«a» ¿b? 30°C™ a·b 。", "«|a|»|¿|b|?|30|°|c|™|a|·|b|。"),
@@ -64,12 +64,13 @@ def told(text: str) -> str:
         ("The end. End.' (end.) end.", "the|end|.|end|.|'|(|end|.|)|end|."),
         ("Mr. Smith, Ph.D., of St. Ives vs. Dr. X", "mr.|smith|,|ph.d.|,|of|st.|ives|vs.|dr.|x"),
         ("U.S. e.g. a.m. J. K. I. USA. 5. in 1999.", "u.s.|e.g.|a.m.|j.|k.|i.|usa|.|5|.|in|1999|."),
-        ("miss. Miss. wash. co. mr.", "miss|.|miss.|wash|.|co.|mr."),
+        ("miss. Miss. wash. co. mr.", "miss|.|miss.|wash|.|co.|mr|."),
+        ("u.s.a. U.S.A. PhD. A&E. 3B. aB. AB.", "u.s.a|.|u.s.a.|phd.|a&e.|3b.|ab.|ab|."),
         ("wait...what ..a a..", "wait|...|what|..|a|a|.."),
         ("end.The 3.14 www.x.com .5", "end|.|the|3.14|www.x.com|.5"),
         # Amounts.
-        ("$5.50 5$ US$7 5% %5 £5 5€", "$|5.50|5|$|us$|7|5|%|%|5|£|5|5|€"),
-        ("5km 8am 8a.m. 5th 3D 10pm", "5|km|8|am|8|a.m.|5th|3d|10|pm"),
+        ("$5.50 5$ US$7 5% %5 v% £5 5€", "$|5.50|5|$|us$|7|5|%|%|5|v%|£|5|5|€"),
+        ("5km 8am 8a.m. 5th 3D 10pm 1:35pm", "5|km|8|am|8|a.m.|5th|3d|10|pm|1:35pm"),
         # Case.
         ("ΟΔΟΣ ΣΑ", "οδος|σα"),
         ("İ", "i\u0307"),
@@ -81,9 +82,11 @@ def test_words_written_by_hand(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("mark", gpt_words.PADDED)
 def test_runs_stand_alone(mark: str) -> None:
+    """Runs of four marks stay together, the others come apart, as in spaCy."""
     for run in (mark, mark * 2, mark * 5):
-        assert gpt_words.words(f"a{run}b") == ["a", run, "b"]
-        assert gpt_words.words(f"{run}x") == [run, "x"]
+        words = [run] if mark in "-~/|" else list(run)
+        assert gpt_words.words(f"a{run}b") == ["a", *words, "b"]
+        assert gpt_words.words(f"{run}x") == [*words, "x"]
 
 
 def test_backslash_is_not_padded_as_released() -> None:
@@ -99,7 +102,8 @@ def by_rules_only(part: str) -> list[str]:
 @given(
     part=st.one_of(
         st.text("aAtTndonsgMrShJ.'`:&1%$é°", min_size=1, max_size=8),
-        st.sampled_from([*gpt_words._ABBREVIATED, "gonna", "dont", "end", "J"]).map("{}.".format),
+        st.sampled_from([*gpt_words._ABBREVIATED, *gpt_words._GLUED_WORDS, "end", "PhD"]),
+        st.sampled_from([*gpt_words._ABBREVIATED, *gpt_words._GLUED_WORDS, "J"]).map("{}.".format),
     )
 )
 def test_plain_words_are_spared_the_search_only(part: str) -> None:
@@ -108,7 +112,7 @@ def test_plain_words_are_spared_the_search_only(part: str) -> None:
 
 def test_chunks_do_not_see_their_neighbours() -> None:
     """Any text is as its chunks one by one: what makes a cache possible."""
-    for text in nasty.lines(2_500):
+    for text in nasty.lines(2_500)[::3]:
         alone = []
         for line in gpt_words.lines_of(text):
             alone += [w for chunk in line.split() for w in gpt_words.words(chunk)]
@@ -116,6 +120,6 @@ def test_chunks_do_not_see_their_neighbours() -> None:
 
 
 def test_words_hold_no_white_space_and_no_capitals() -> None:
-    for word in gpt_words.words(" ".join(nasty.lines(2_500))):
+    for word in gpt_words.words(" ".join(nasty.lines(2_500)[::3])):
         assert word == "\n" or not re.search(r"\s", word)
         assert word == word.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def released(word: list[str], pairs: Pairs) -> list[str]:
     """The loop of the released encoders, written from its description."""
     ranks = {pair: rank for rank, pair in reversed(list(enumerate(pairs)))}
     while True:
-        present = {pair: ranks[pair] for pair in zip(word, word[1:], strict=False) if pair in ranks}
+        present = {pair: ranks[pair] for pair in itertools.pairwise(word) if pair in ranks}
         if not present:
             return word
         first, second = min(present, key=present.__getitem__)

@@ -13,7 +13,7 @@ from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.bpe_files import write_bpe
 from gptbert.tokenizers.byte_bpe import BYTES
 from gptbert.tokenizers.train_bpe import NEW_LINE, train_bpe, train_byte_bpe
-from gptbert.tokenizers.train_wordpiece import Trained
+from gptbert.tokenizers.train_merges import Trained
 from gptbert.tokenizers.train_words import count_words
 from tests.tokenizers.test_train_merges import naive_merges
 

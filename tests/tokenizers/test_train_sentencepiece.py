@@ -7,6 +7,7 @@ import random
 import pytest
 
 from gptbert.errors import UserError
+from gptbert.tokenizers import train_sentencepiece as train_sentencepiece_module
 from gptbert.tokenizers.sentencepiece_model import SentencePiece
 from gptbert.tokenizers.train_sentencepiece import ALGORITHMS, train_sentencepiece
 
@@ -22,6 +23,14 @@ def test_same_counts_give_the_same_bytes(algorithm: str) -> None:
     random.Random(5).shuffle(items)
     assert train_sentencepiece(dict(items), 34, algorithm=algorithm)[0] == first
     assert len(SentencePiece(first).entries) == 34
+
+
+def test_large_counts_are_scaled_for_the_unigram_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    total, large = sum(WORDS.values()), {word: 7 * count for word, count in WORDS.items()}
+    plain, _ = train_sentencepiece(WORDS, 34)
+    monkeypatch.setattr(train_sentencepiece_module, "MOST_OCCURRENCES", total)
+    scaled, unspelt = train_sentencepiece(large | {"\ud800": 5}, 34)
+    assert (scaled, unspelt) == (plain, 5)
 
 
 def test_special_tokens_are_alberts_and_not_in_text() -> None:

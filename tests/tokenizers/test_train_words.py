@@ -89,6 +89,15 @@ def test_memory_is_bounded_and_nothing_lost_untold() -> None:
     assert total.occurrences + total.forgotten == 50 * 85 + 3 + 2
 
 
+def test_the_most_frequent_words_are_kept() -> None:
+    counts = WordCounts({"b": 2, "the": 9, "c": 2, "a": 2, "d": 1}, forgotten=4)
+    counts.keep_most(3)
+    assert counts.words == {"the": 9, "a": 2, "b": 2}
+    assert counts.forgotten == 4 + 2 + 1
+    counts.keep_most(3)
+    assert counts.forgotten == 7
+
+
 def test_alphabet_keeps_the_most_frequent() -> None:
     words = {"aab": 5, "cb": 2, "dc": 1, "x\ud800": 50}
     assert keep_alphabet(words, 3) == (["a", "b", "x"], {"aab": 5})

@@ -7,8 +7,10 @@ import gptbert
 from gptbert.errors import UserError
 from gptbert.models.inputs import Packed
 from gptbert.weights.checkpoints import Checkpoints
+from gptbert.weights.huggingface_names import parameter_shapes
 from gptbert.weights.pretrained import load
 from gptbert.weights.run_folder import write_description
+from tests.weights import gpt_folders
 from tests.weights.bert_folders import (
     CONFIG,
     WORDS,
@@ -176,3 +178,60 @@ def test_a_run_folder(tmp_path, classes):
     assert bert.parameters.keys() == expected.keys()
     assert all(np.array_equal(bert.parameters[path], expected[path]) for path in expected)
     assert bert.encode("hello").tokens == [["[CLS]", "hello", "[SEP]"]]
+
+
+@pytest.mark.parametrize("name", ["gpt", "gpt2"])
+def test_a_gpt(tmp_path, name):
+    gpt = gptbert.load(gpt_folders.write_folder(tmp_path, name))
+    assert gpt.config == gpt_folders.CONFIGS[name]
+    assert gpt.tokenizer.kind == {"gpt": "bpe", "gpt2": "byte-bpe"}[name]
+    ids = gpt.tokenizer.encode("the cat")
+    packed = alone_ids(ids, gpt.config.positions)
+    logits = gpt.model.logits(gpt.model(packed))
+    assert logits.shape == (1, gpt.config.positions, gpt.config.vocabulary)
+    hidden = np.asarray(gpt.model.gpt(packed))
+    table = gpt.parameters["gpt/embeddings/word/table"]
+    np.testing.assert_allclose(logits, hidden @ table.T, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="holds a GPT, which `encode` does not know"):
+        gpt.encode("the cat")
+
+
+def alone_ids(ids: list[int], size: int) -> Packed:
+    row = np.zeros((4, 1, size), np.int32)
+    for array, values in zip(row, (ids, range(len(ids)), [1] * len(ids), [0]), strict=True):
+        array[0, : len(ids)] = list(values)
+    return Packed(*row)
+
+
+def test_a_gpt_with_a_classifier(tmp_path):
+    rng = np.random.default_rng(0)
+    expected = gpt_folders.parameters("gpt2") | {
+        "classifier/kernel": rng.normal(size=(12, 2)).astype(np.float32),
+        "classifier/bias": np.ones(2, np.float32),
+    }
+    words = gpt_folders.tokenizer(tmp_path, "gpt2")
+    write_description(tmp_path, gpt_folders.GPT2, ("no", "yes"), "cls", words, "glue/any")
+    Checkpoints(tmp_path / "checkpoints").save(7, {"parameters": expected, "step": 7}, {})
+    gpt = load(tmp_path)
+    assert gpt.labels == ("no", "yes")
+    packed = alone_ids(gpt.tokenizer.encode("the end"), 11)
+    assert gpt.model(packed, jnp.zeros((1, 1), jnp.int32)).shape == (1, 1, 2)
+
+
+def test_heads_of_pretraining_are_part_of_the_model(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = parameter_shapes(CONFIG, mlm=True, nsp=True)
+    expected = {p: rng.normal(0, 0.3, s).astype(np.float32) for p, s in shapes.items()}
+    write_description(tmp_path, CONFIG, (), "cls", tokenizer(tmp_path), "any", "masked-lm")
+    Checkpoints(tmp_path / "checkpoints").save(7, {"parameters": expected, "step": 7}, {})
+    bert = load(tmp_path)
+    assert bert.parameters.keys() == expected.keys()
+    assert bert.labels is None
+    assert bert.model.classifier is None
+    encoded = bert.encode("hello world")
+    scores = np.asarray(bert.model.word_scores(jnp.asarray(encoded.hidden[0])))
+    assert scores.shape == (4, CONFIG.vocabulary)
+    again = bert.model.mlm(encoded.hidden[0])
+    table, bias = expected["bert/embeddings/word/table"], expected["mlm/bias"]
+    np.testing.assert_allclose(scores, again @ table.T + bias, rtol=1e-4, atol=1e-5)
+    assert bert.model.nsp(encoded.pooled, "float32").shape == (1, 2)

@@ -1,0 +1,134 @@
+"""Stage `prepare`: vocabularies, and token stores of the text to train on and of what is held out.
+
+The held-out documents are an archive of their own, hence stores of their own
+(`--config.held_out_corpus`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from learn_cases import MODELS, VOCABULARY_SIZE
+from learn_records import Place, append, digest, gptbert, hardware, records
+
+from gptbert.pipeline.store import TokenStore
+from gptbert.runs.folder import git_commit, versions
+
+BOOKS = "books"  # the store of the books in the ids of the weights that are adapted
+HELD_OUT = "heldout"
+_COUNTS = ("documents", "words", "tokens", "bytes")
+_READ = 1 << 22  # tokens at once
+
+
+def prepare(place: Place) -> None:
+    """Makes what is missing."""
+    texts = inputs(place)
+    for kind in [MODELS[name].vocabulary for name in place.models]:
+        vocabulary(place, kind, texts["train"])
+        for split in ("train", HELD_OUT):
+            store(place, kind, split, place.vocabulary(kind), texts[split])
+        frequencies(place, kind)
+    assert place.weights is not None
+    for split in ("train", HELD_OUT):
+        store(place, BOOKS, split, place.weights, texts[f"{BOOKS} {split}"])
+    frequencies(place, BOOKS)
+
+
+def inputs(place: Place) -> dict[str, list[Path]]:
+    """Files to train on and held-out ones; of the books alone too."""
+    folder = place.data_dir
+    assert folder is not None
+    if place.quick:
+        *books, last = sorted(folder.glob("*.md"))
+        wiki = sorted(folder.glob("wiki_*"))
+        found = {"train": books + wiki, HELD_OUT: [last], f"{BOOKS} train": books}
+        return found | {f"{BOOKS} {HELD_OUT}": [last]}
+    books = sorted(folder.glob("books/*.tar.xz"))
+    wiki = sorted(folder.glob("wikipedia/*.tar.xz"))
+    held_out = folder / "heldout.tar.xz"
+    if not (books and wiki and held_out.exists()):
+        raise SystemExit(f"{folder}: expected books/*.tar.xz, wikipedia/*.tar.xz, heldout.tar.xz")
+    return {
+        "train": books + wiki,
+        HELD_OUT: [held_out],
+        f"{BOOKS} train": books,
+        f"{BOOKS} {HELD_OUT}": [_held_out_books(place, held_out)],
+    }
+
+
+def _held_out_books(place: Place, archive: Path) -> Path:
+    """The books of the held-out archive in a folder, as the archive holds Wikipedia too."""
+    folder = place.at("heldout-books")
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar.getmembers() if m.name.startswith("heldout/books/")]
+        tar.extractall(folder, members, filter="data")
+    return folder
+
+
+def vocabulary(place: Place, kind: str, files: list[Path]) -> None:
+    """Trains one vocabulary."""
+    about = place.results / "prepare.jsonl"
+    if any(r.get("vocabulary") == kind for r in records(about)):
+        return
+    size = VOCABULARY_SIZE // 8 if place.quick else VOCABULARY_SIZE
+    flags = [f"--input={path}" for path in files]
+    seconds = gptbert(
+        "train-vocabulary", f"--kind={kind}", f"--size={size}", *flags,
+        f"--output={place.vocabulary(kind)}", "--quiet",
+    )  # fmt: skip
+    append(about, {"vocabulary": kind, "entries": size, "sha256": digest(place.vocabulary(kind)),
+                   "processor_seconds": round(seconds, 1), **_made_by()})  # fmt: skip
+
+
+def store(place: Place, name: str, split: str, tokenizer: Path, files: list[Path]) -> None:
+    """Prepares one store, nothing of which is held out."""
+    about = place.results / "prepare.jsonl"
+    if any((r.get("store"), r.get("split")) == (name, split) for r in records(about)):
+        return
+    path = place.store(name, split)
+    flags = [f"--input={path}" for path in files]
+    seconds = gptbert(
+        "prepare-corpus", f"--tokenizer={tokenizer}", *flags, f"--output={path}", "--held_out=0",
+        "--quiet",
+    )  # fmt: skip
+    report = json.loads((path / "report.json").read_text())
+    append(about, {
+        "store": name, "split": split, "vocabulary_size": report["tokenizer"]["vocabulary_size"],
+        **{count: report["train"][count] for count in _COUNTS},
+        "unknown_rate": report["unknown_rate"],
+        "duplicates": report["duplicates"]["documents"],
+        "not_read": {kind: each["count"] for kind, each in report["rejects"].items()},
+        "fingerprint": TokenStore.open(path).fingerprint,
+        "processor_seconds": round(seconds, 1), **_made_by(),
+    })  # fmt: skip
+
+
+def frequencies(place: Place, name: str) -> None:
+    """What knowing the frequencies of the tokens and nothing else is worth on the held-out text."""
+    about = place.results / "prepare.jsonl"
+    if any(r.get("frequencies") == name for r in records(about)):
+        return
+    known, held_out = (_counts(place.store(name, split)) for split in ("train", HELD_OUT))
+    probability = (known + 1) / (known.sum() + len(known))
+    loss = float(-(held_out * np.log(probability)).sum() / held_out.sum())
+    best = float(held_out[np.argmax(known)] / held_out.sum())
+    append(about, {"frequencies": name, "loss": loss, "perplexity": math.exp(loss),
+                   "accuracy": best, **_made_by()})  # fmt: skip
+
+
+def _counts(path: Path) -> np.ndarray:
+    """How often each token occurs in a store, int64 [V]."""
+    found = TokenStore.open(path)
+    total = np.zeros(found.vocabulary_size, np.int64)
+    for start in range(0, found.tokens, _READ):
+        part = found.read(start, min(start + _READ, found.tokens))
+        total += np.bincount(part, minlength=len(total))
+    return total
+
+
+def _made_by() -> dict[str, object]:
+    return {"versions": versions(), "git_commit": git_commit(), "hardware": hardware()}

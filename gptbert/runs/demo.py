@@ -1,0 +1,190 @@
+"""The demonstration: both stages, from raw text to a table in which the first one pays.
+
+Its parts are those of the commands: vocabulary, token store, pre-training, fine-tuning. Each of
+them leaves its own finished folder, so that the same call continues wherever it was stopped.
+
+    corpus.jsonl                         the text
+    vocabulary-FAMILY/, store-FAMILY/    for FAMILY bert (WordPiece) and gpt (byte pairs)
+    pretrain-FAMILY/                     run folders
+    finetune-FAMILY/, finetune-FAMILY-random/
+    demo.json                            written last: what the table and the page are made of
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gptbert.datasets.demo_corpus import library_documents
+from gptbert.datasets.docstrings import read_docstrings
+from gptbert.errors import UserError
+from gptbert.pipeline.store_format import MANIFEST
+from gptbert.runs import prepare_corpus, train_vocabulary
+from gptbert.runs.finetune import finetune
+from gptbert.runs.folder import RunFolder, write_json
+from gptbert.runs.output import json_line, make_folder, whole_file
+from gptbert.runs.pretrain import pretrain
+from gptbert.runs.sampling import sample_texts
+
+SUMMARY = "demo.json"
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One of the two models: the names of its folders begin with `name`."""
+
+    name: str
+    kind: str  # of tokenizer
+    preset: str
+
+
+FAMILIES = (Family("bert", "wordpiece", "bert-tiny"), Family("gpt", "bpe", "gpt-tiny"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What the configs do not say.
+
+    Attributes:
+      vocabulary: Entries.
+      held_out: Share of the documents that pre-training is scored on.
+      prompts: What the GPT goes on after.
+      sample: Tokens that it adds.
+    """
+
+    vocabulary: int = 2048
+    held_out: float = 0.05
+    prompts: tuple[str, ...] = ("return", "raised when", "the", "if the file")
+    sample: int = 40
+
+
+def demo(
+    configs: Mapping[str, ConfigDict], workdir: Path, sizes: Sizes | None = None
+) -> dict[str, Any]:
+    """Does everything that is not done yet in `workdir`; returns the contents of demo.json.
+
+    Args:
+      configs: The four of `configs/demo.py`, by stage, unlocked or with all fields.
+      workdir: A folder of its own; the same call continues there.
+      sizes: For tests.
+
+    Raises:
+      UserError: The folder holds something else, the disk is full.
+      RunFailed: A loss became NaN.
+      Interrupted: SIGTERM; the state was saved.
+    """
+    sizes = sizes or Sizes()
+    if (workdir / SUMMARY).exists():
+        summary = RunFolder(workdir).read(SUMMARY)
+        print(f"{workdir} is already finished", file=sys.stderr)
+        return summary
+    make_folder(workdir)
+    _tell("the text: documentation topics and docstrings of the standard library")
+    corpus = _write_corpus(workdir / "corpus.jsonl")
+    models = [_both_stages(family, configs, workdir, sizes) for family in FAMILIES]
+    gpt = workdir / "pretrain-gpt"
+    samples = sample_texts(gpt, sizes.prompts, tokens=sizes.sample, most_likely=10, seed=0)
+    summary = {
+        "format": FORMAT,
+        "python": platform.python_version(),
+        "corpus": corpus,
+        "models": models,
+        "samples": samples,
+    }
+    write_json(workdir / SUMMARY, summary)
+    return summary
+
+
+def _write_corpus(path: Path) -> dict[str, Any]:
+    """Writes the documents without the functions of the dev set; returns what they amount to."""
+    _, dev = read_docstrings()
+    documents = library_documents(left_out=dev)
+    lines = [json_line({"id": document.id, "text": document.text}) for document in documents]
+    if path.exists() and path.read_bytes() != b"".join(lines):
+        raise UserError(
+            f"{path} holds other text, perhaps of another version of Python; expected a new folder "
+            "(--workdir) or that of an unfinished demonstration"
+        )
+    with whole_file(path) as file:
+        file.writelines(lines)
+    return {
+        "documents": len(documents),
+        "words": sum(len(document.text.split()) for document in documents),
+        "bytes": sum(len(document.text.encode()) for document in documents),
+    }
+
+
+def _both_stages(
+    family: Family, configs: Mapping[str, ConfigDict], workdir: Path, sizes: Sizes
+) -> dict[str, Any]:
+    """Vocabulary, store, pre-training, and fine-tuning from there and from random weights."""
+    name = family.name
+    vocabulary, store = workdir / f"vocabulary-{name}", workdir / f"store-{name}"
+    _tell(f"{name}: vocabulary ({family.kind}) and token store")
+    report = _prepare(family.kind, workdir / "corpus.jsonl", vocabulary, store, sizes)
+
+    _tell(f"{name}: pre-training")
+    folder = workdir / f"pretrain-{name}"
+    learnt = pretrain(_with(configs[f"pretrain-{name}"], corpus=str(store)), folder)
+
+    recipe, tuned = configs[f"finetune-{name}"], workdir / f"finetune-{name}"
+    _tell(f"{name}: fine-tuning")
+    after = finetune(_with(recipe, init_from=str(folder)), tuned)
+    _tell(f"{name}: fine-tuning from random weights")
+    start = {"model": family.preset, "tokenizer": str(vocabulary)}
+    without = finetune(_with(recipe, **start), workdir / f"finetune-{name}-random")
+    return {
+        "name": name,
+        "kind": family.kind,
+        "vocabulary": report["tokenizer"]["vocabulary_size"],
+        "tokens": report["train"]["tokens"],
+        "parameters": learnt["parameters"],
+        "pretraining": {k: learnt[k] for k in ("steps", "epochs", "metrics", "held_out")},
+        "examples": after["examples"],
+        "random": without["metrics"],
+        "pretrained": after["metrics"],
+        "folders": [folder.name, tuned.name, f"{tuned.name}-random"],
+        "seconds": {
+            stage: results["wall_clock_seconds"]
+            for stage, results in (("pretrain", learnt), ("finetune", after), ("random", without))
+        },
+    }
+
+
+def _prepare(
+    kind: str, corpus: Path, vocabulary: Path, store: Path, sizes: Sizes
+) -> dict[str, Any]:
+    """Trains the vocabulary and fills the store, unless they are there; returns its report."""
+    if not (store / MANIFEST).exists():
+        request = train_vocabulary.Request(
+            kind=kind, inputs=(str(corpus),), output=str(vocabulary), size=sizes.vocabulary
+        )
+        train_vocabulary.train_vocabulary(request, quiet=True)
+    return prepare_corpus.prepare_corpus(
+        prepare_corpus.Request(
+            tokenizer=str(vocabulary),
+            inputs=(str(corpus),),
+            output=str(store),
+            held_out=sizes.held_out,
+        ),
+        quiet=True,
+    )
+
+
+def _with(config: ConfigDict, **fields: Any) -> ConfigDict:
+    """A copy of a config with some fields set."""
+    changed = ConfigDict(json.loads(config.to_json()))
+    changed.update(fields)
+    return changed
+
+
+def _tell(message: str) -> None:
+    print(f"--- {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,94 @@
+"""A pre-training run that is killed, stopped or damaged ends with the bits of one left alone.
+
+As `test_resume.py`, whose server starts the runs; the position in the data is part of it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gptbert.weights.checkpoints import Checkpoints
+from tests.fabricated import results, saved_bits
+from tests.runs.test_resume import Run, records, saving, server  # noqa: F401
+from tests.tiny_store import flip
+
+pytestmark = pytest.mark.e2e
+
+STEPS = 12
+FIELDS = {
+    "model": "bert-tiny", "phases": "((0.5,16),(0.5,32))", "batch_size": 8, "steps": STEPS,
+    "warmup_steps": 2, "eval_every": 6, "checkpoint_every": 2, "keep": 9, "log_every": 1,
+    "eval_tokens": 400, "scan_layers": True,
+}  # fmt: skip
+
+
+def arguments(store: Path, workdir: Path) -> list[str]:
+    named = [f"--config.{name}={value}" for name, value in FIELDS.items()]
+    return [
+        "pretrain", "--config=configs/bert.py:tiny", f"--config.corpus={store}", *named,
+        f"--workdir={workdir}",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory, server, text_store) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("runs")
+    run = Run(server, arguments(text_store, folder / "left_alone"), folder / "said.txt")
+    code, said = run.wait()
+    assert code == 0, said
+    return folder / "left_alone"
+
+
+@pytest.fixture
+def start(server, text_store, tmp_path) -> Callable[[], Run]:  # noqa: F811
+    given = arguments(text_store, tmp_path / "run")
+    return lambda: Run(server, given, tmp_path / "said.txt")
+
+
+def require_same(workdir: Path, left_alone: Path) -> None:
+    assert saved_bits(workdir, STEPS) == saved_bits(left_alone, STEPS)
+    assert records(workdir) == records(left_alone)
+    for name in ("metrics", "evaluations", "steps", "tokens"):
+        assert results(workdir)[name] == results(left_alone)[name], name
+
+
+def test_kills_at_any_moment_and_during_saves(start, left_alone, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    random.seed(3)
+    for kill in range(3):
+        run, known = start(), len(checkpoints.steps())
+        if kill == 1:
+            run.wait_for(lambda run=run: saving(run.workdir))
+        else:
+            more = known + random.randint(1, 2)
+            run.wait_for(lambda more=more: len(checkpoints.steps()) >= more)
+        run.kill()
+    code, said = start().wait()
+    assert code == 0 and "continuing after step" in said, said
+    require_same(tmp_path / "run", left_alone)
+
+
+def test_sigterm_saves_and_ends_with_75(start, left_alone, tmp_path):
+    run = start()
+    run.wait_for(lambda: len(Checkpoints(run.workdir / "checkpoints").steps()) >= 1)
+    os.kill(run.pid, signal.SIGTERM)
+    code, said = run.wait()
+    assert code == 75 and "the same command continues" in said, said
+    assert start().wait()[0] == 0
+    require_same(tmp_path / "run", left_alone)
+
+
+def test_a_damaged_shard_is_named_and_nothing_is_lost(server, text_store, tmp_path):  # noqa: F811
+    store = shutil.copytree(text_store, tmp_path / "store")
+    flip(next(store.glob("train/*.tokens")))
+    run = Run(server, arguments(store, tmp_path / "run"), tmp_path / "said.txt")
+    code, said = run.wait()
+    assert code == 2 and ".tokens" in said and "checksum" in said, said
+    assert "Traceback" not in said
