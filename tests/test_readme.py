@@ -22,7 +22,7 @@ def test_the_notebook_lines_run_on_real_weights(minilm_dir, capsys):
 
 
 def test_every_command_is_in_the_readme_and_exists():
-    table = set(re.findall(r"^\| `gptbert (\w+)`", README, re.MULTILINE))
+    table = set(re.findall(r"^\| `gptbert ([\w-]+)`", README, re.MULTILINE))
     assert table == set(COMMANDS)
 
 

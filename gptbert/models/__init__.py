@@ -6,7 +6,7 @@ Shape letters, used in every docstring of the package:
 | --- | --- |
 | B | batch: examples of one optimizer step, over all devices |
 | R, T | rows of a packed batch, positions in a row |
-| N | slots of a row: how many examples it can hold |
+| N, M | slots of a row: how many examples, how many masked tokens it can hold |
 | D | width of the model (hidden size) |
 | H, K | attention heads, width of one head (D = H K) |
 | F | inner width of the MLP |

@@ -115,16 +115,10 @@ class SentencePiece:
         return SentencePiece, (self._data, self._source)
 
     def _encode_text(self, text: str) -> list[int]:
-        try:
-            return self._library.encode(text)
-        except (TypeError, UnicodeEncodeError):
-            return self._library.encode(_SURROGATE.sub("\ufffd", text))
+        return self._library.encode(_utf8(text))
 
     def _encode_texts(self, texts: list[str]) -> list[list[int]]:
-        try:
-            return self._library.encode(texts)
-        except (TypeError, UnicodeEncodeError):
-            return self._library.encode([_SURROGATE.sub("\ufffd", text) for text in texts])
+        return self._library.encode([_utf8(text) for text in texts])
 
     def _long(self, text: str) -> list[int]:
         if not self._words_are_apart:
@@ -211,6 +205,13 @@ def _load(data: bytes, source: str) -> sentencepiece.SentencePieceProcessor:
             "tokenizer.model as its library writes it"
         ) from None
     return library
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text).encode()
 
 
 def _is_special(library: sentencepiece.SentencePieceProcessor, number: int) -> bool:
