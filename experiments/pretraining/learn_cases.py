@@ -74,7 +74,7 @@ TUNINGS = {
     "gpt": Tuning("configs/gpt_glue.py", {}),
 }
 EPOCHS = {"cola": 3.0, "mrpc": 3.0, "rte": 3.0, "stsb": 3.0, "sst2": 1.0}
-QUICK_EPOCHS = {"mrpc": 0.05, "rte": 0.05}
+QUICK_EPOCHS = {"mrpc": 0.05}
 QUICK_TUNING_FIELDS = {"max_length": 32, "batch_size": 8}
 SEEDS, QUICK_SEEDS = (0, 1, 2), (0, 1)
 STARTS = ("pre-trained", "random")

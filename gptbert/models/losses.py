@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# About 512 positions in all rows together are enough on a CPU, some thousands on an accelerator. On
-# a mesh the table's gradient is summed over devices once a chunk: few large chunks are better there.
+# About 512 positions over all rows are enough on a CPU, some thousands on an accelerator. On a mesh
+# the table's gradient is summed over devices once a chunk: few large chunks are better there.
 CHUNK = 128
 
 

@@ -58,4 +58,8 @@ def encode_for(
         return encode_texts_for_gpt(
             texts, labels, tokenizer, max_length, gpt_tokens(config), unordered=unordered
         )
-    return encode_texts(texts, labels, tokenizer, max_length)
+    features = encode_texts(texts, labels, tokenizer, max_length)
+    if config.left_to_right:
+        # [CLS] sees nothing but itself there; the last [SEP] sees everything.
+        return dataclasses.replace(features, read_last=True)
+    return features
