@@ -34,7 +34,7 @@ COMMANDS = {
     "prepare-corpus": "encode raw text as a token store, for pre-training",
     "tokenize": "show the tokens or ids of texts",
     "report": "write the HTML page of a finished run",
-    "demo": "fine-tune the packaged 6-layer BERT on pairs from the standard library",
+    "demo": "pre-train and fine-tune a tiny BERT and a tiny GPT on the library's docstrings",
 }
 
 

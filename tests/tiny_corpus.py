@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,8 @@ def start(tmp_path: Path, output: str = "store", workers: int = 2, limit: int = 
         text=True,
         start_new_session=True,
         cwd=Path(__file__).parent.parent,
+        # Tests that run in the background of a shell inherit an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

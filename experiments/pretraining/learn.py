@@ -8,8 +8,8 @@ and a released BERT goes on learning on the text of a domain (`--config.init_fro
 
 or one stage after the other, each of which continues where it was stopped:
 
-    prepare    three vocabularies of 8,192 entries and the token stores        20 minutes
-    pretrain   4 layers of 256: BERT, GPT, GPT-2, 8 million tokens each         2 hours
+    prepare    three vocabularies of 8,192 entries and the token stores        10 minutes
+    pretrain   4 layers of 256: BERT, GPT, GPT-2, 40 minutes each               2 hours
     finetune   BERT and GPT on five tasks of GLUE, 3 seeds, against random      3 hours
     adapt      the packaged 6-layer BERT on the books, against random weights   1 hour
     report     results/learn.md and the curves, from the raw results only

@@ -49,7 +49,7 @@ def finetune(place: Place) -> None:
         if model not in place.models or each in {key(record) for record in records(about)}:
             continue
         workdir = place.run("finetune", task, model, start, str(seed))
-        config = f"{TUNINGS[model].config}:{task}"
+        config = f"{TUNINGS[model]}:{task}"
         found, seconds = run("finetune", config, _fields(place, each), workdir)
         record = kept(found, KEPT) | {"processor_seconds": seconds}
         append(about, {"model": model, "start": start, **record, "task": task})
@@ -60,7 +60,7 @@ def finetune(place: Place) -> None:
 def _fields(place: Place, of: Key) -> dict[str, Any]:
     seed, task, model, start = of
     epochs = (QUICK_EPOCHS if place.quick else EPOCHS)[task]
-    given = TUNING_FIELDS | TUNINGS[model].fields | {"seed": seed, "num_epochs": epochs}
+    given = TUNING_FIELDS | {"seed": seed, "num_epochs": epochs}
     given |= {"data_dir": place.glue_dir} | (QUICK_TUNING_FIELDS if place.quick else {})
     if start == "pre-trained":
         return given | {"init_from": place.run("pretrain", model)}

@@ -104,7 +104,7 @@ class Report:
                 _number(known.get("accuracy"), 1, 100),
                 _number(each["metrics"].get("nsp_accuracy"), 1, 100),
                 _number(each["metrics"].get("bits_per_byte"), 3),
-                _number(each["processor_seconds"], 0, 1 / 60),
+                _number(each["processor_seconds"], 1, 1 / 60),
             ])  # fmt: skip
             title = f"{each['model']}: loss while it is pre-trained"
             curves.append(f"![{title}]({self._draw(each['model'], title, each)})")
@@ -202,7 +202,7 @@ class Report:
                 each["start"], f"{each['steps']:,}", f"{each['tokens'] / 1e6:.2f}",
                 f"{each['held_out']['predictions']:,}", f"{token_loss(before):.3f}",
                 f"{token_loss(after):.3f}", f"{100 * accuracy(before):.2f}",
-                f"{100 * accuracy(after):.2f}", _number(each["processor_seconds"], 0, 1 / 60),
+                f"{100 * accuracy(after):.2f}", _number(each["processor_seconds"], 1, 1 / 60),
             ])  # fmt: skip
             title = f"Loss on the books, from {each['start']} weights"
             curves.append(f"![{title}]({self._draw('adapt_' + each['start'], title, each)})")

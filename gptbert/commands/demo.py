@@ -7,12 +7,13 @@ from pathlib import Path
 from gptbert.commands.arguments import Parser
 from gptbert.commands.config_flag import load_config
 
-HELP = "pre-train and fine-tune a tiny BERT and a tiny GPT on the standard library's docstrings"
+HELP = "pre-train and fine-tune a tiny BERT and a tiny GPT on the library's docstrings"
 STAGES = ("pretrain-bert", "pretrain-gpt", "finetune-bert", "finetune-gpt")
 
 _EPILOG = """\
-Nothing is downloaded. The same command again continues a stopped demonstration. configs/demo.py
-has the recipes, and the commands of which it consists.
+The text is that of the running Python's standard library; nothing is downloaded. The same command
+again continues a stopped demonstration. configs/demo.py has the recipes, and the commands of
+which it consists.
 
 example:
   gptbert demo --workdir=demo
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
         stage: load_config(f"configs/demo.py:{stage}", [], example="configs/demo.py")
         for stage in STAGES
     }
-    from gptbert.reports.demo_page import demo_table, write_demo_page
+    from gptbert.reports.demo_page import QUESTION, demo_table, write_demo_page
     from gptbert.reports.page import write_page
     from gptbert.runs.demo import demo
 
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
         for folder in model["folders"]:
             write_page(flags.workdir / folder)
     page, picture = write_demo_page(flags.workdir)
-    print(f"Does this description belong to this function?\n\n{demo_table(summary)}")
+    print(f"{QUESTION}\n\n{demo_table(summary)}")
     print("\nThe GPT writes:\n")
     for sample in summary["samples"]:
         print(f"  {sample}")

@@ -73,7 +73,7 @@ def read_docstrings(
     if limit is not None and limit < MIN_LIMIT:
         raise UserError(f"limit is {limit}, expected at least {MIN_LIMIT} examples")
     root = Path(folder if folder is not None else sysconfig.get_paths()["stdlib"])
-    functions, notes = _usable_functions(root)
+    functions, notes = described_functions(root)
     functions = sorted(functions, key=lambda f: _draw(seed, "order", f.name))[:limit]
     if len(functions) < MIN_LIMIT:
         raise UserError(
@@ -165,7 +165,7 @@ def _draw(seed: int, purpose: str, name: str) -> float:
 # --- Reading the sources ---
 
 
-def _usable_functions(root: Path) -> tuple[list[Function], tuple[str, ...]]:
+def described_functions(root: Path) -> tuple[list[Function], tuple[str, ...]]:
     """Returns the functions with a description of their own and notes on what was left out."""
     functions: dict[str, Function] = {}
     unreadable = 0
@@ -217,7 +217,7 @@ def _functions_in(source: bytes, module: str) -> Iterator[Function]:
                 description = description_of(node)
                 if description and _is_public(node.name):
                     name = f"{prefix}.{node.name}".removeprefix(".")
-                    yield Function(module, name, argument_names(node.args), description)
+                    yield Function(module, name, _arguments(node.args), description)
 
 
 def description_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
@@ -241,7 +241,7 @@ def description_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return "" if told or words < MIN_WORDS else description
 
 
-def argument_names(arguments: ast.arguments) -> str:
+def _arguments(arguments: ast.arguments) -> str:
     """Renders the names of the arguments, `self` and `cls` apart: "(src, dst, *, mode)"."""
     names = [a.arg for a in arguments.posonlyargs + arguments.args]
     if names and names[0] in ("self", "cls"):

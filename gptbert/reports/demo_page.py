@@ -29,6 +29,7 @@ from gptbert.reports.svg import escape
 from gptbert.reports.tables import text_table
 
 NAMES = {"bert": "BERT", "gpt": "GPT"}
+QUESTION = "Which module of the standard library does a function's description come from?"
 HEADER = (
     "model", "parameters", "held-out text, after pre-training",
     "from random weights", "from pre-trained", "gain",
@@ -37,7 +38,7 @@ FOOTER = "Made by gptbert from demo.json and the run folders beside it."
 
 
 def demo_table(summary: Mapping[str, Any]) -> str:
-    """The table for a terminal: accuracies on the dev pairs of both starts, with their error."""
+    """The table for a terminal: accuracies on the dev set from both starts, with their error."""
     return f"{text_table(_rows(summary), HEADER)}\n{_told(summary)}"
 
 
@@ -70,18 +71,19 @@ def write_demo_page(workdir: Path) -> tuple[Path, Path]:
 
 
 def _page(summary: Mapping[str, Any], runs: Mapping[str, list[Run]], picture: str) -> str:
-    corpus = summary["corpus"]
+    texts = summary["texts"]
     facts = [
         f"Python {summary['python']}",
-        f"{corpus['documents']:,} documents",
-        f"{corpus['words']:,} words",
-        f"{corpus['bytes'] / 1e6:.1f} MB",
+        f"{texts['documents']:,} documents",
+        f"{texts['words']:,} words",
+        f"{texts['bytes'] / 1e6:.1f} MB",
+        f"{texts['train']:,} labelled descriptions",
     ]
     losses = "".join(_losses(name, each[0]) for name, each in runs.items())
     parts = [
         header("Demonstration", "What pre-training is good for", facts),
         _cards(summary),
-        section("Does this description belong to this function?", _table(summary)),
+        section(QUESTION, _table(summary)),
         section("Fine-tuning", f"<figure>{picture}</figure>"),
         section("Pre-training", losses),
         _samples(summary["samples"]),
@@ -98,7 +100,7 @@ def _cards(summary: Mapping[str, Any]) -> str:
         after, before = model["pretrained"]["accuracy"], model["random"]["accuracy"]
         mark = f'<div class="mark" style="left:{percent(before)}"></div>'
         cards.append(
-            f"<section><h2>{escape(_name(model))}, accuracy on the dev pairs</h2>"
+            f"<section><h2>{escape(_name(model))}, accuracy on the dev set</h2>"
             f'<p class="big">{fraction(after)}</p>{track(after, mark)}'
             f"{note(f'{fraction(before)} from random weights (mark)')}</section>"
         )
@@ -133,12 +135,13 @@ def _held_out(pretraining: Mapping[str, Any]) -> str:
 
 def _told(summary: Mapping[str, Any]) -> str:
     """What the accuracies are of, and how far chance alone may carry them."""
-    examples = summary["models"][0]["examples"]
+    examples, classes = summary["texts"]["dev"], summary["texts"]["classes"]
+    majority = summary["models"][0]["majority"]["accuracy"]
     error = math.sqrt(0.25 / examples)
     return (
-        f"Accuracy on {examples:,} dev pairs, half of which belong together; the standard error of "
-        f"each is about {error:.3f}. The functions of these pairs are not in the text of the "
-        "pre-training."
+        f"Accuracy over {examples:,} descriptions of functions in {', '.join(classes)}; the most "
+        f"frequent module alone gives {majority:.3f}, the standard error of an accuracy is at most "
+        f"{error:.3f}. These functions are not in the text of the pre-training."
     )
 
 
@@ -148,7 +151,7 @@ def _accuracy_chart(runs: Mapping[str, list[Run]]) -> str:
         for start, run in (("pre-trained", pretrained), ("random", random)):
             lines[f"{NAMES.get(name, name)}, {start}"] = run.series.get("eval/accuracy", [])
     return line_chart(
-        lines, title="Accuracy on the dev pairs while fine-tuning", x_label="step",
+        lines, title="Accuracy on the dev set while fine-tuning", x_label="step",
         y_label="accuracy",
     )  # fmt: skip
 

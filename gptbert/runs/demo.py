@@ -4,6 +4,7 @@ Its parts are those of the commands: vocabulary, token store, pre-training, fine
 them leaves its own finished folder, so that the same call continues wherever it was stopped.
 
     corpus.jsonl                         the text
+    train.jsonl, dev.jsonl               the labelled sets
     vocabulary-FAMILY/, store-FAMILY/    for FAMILY bert (WordPiece) and gpt (byte pairs)
     pretrain-FAMILY/                     run folders
     finetune-FAMILY/, finetune-FAMILY-random/
@@ -16,14 +17,13 @@ import dataclasses
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from gptbert.datasets.demo_corpus import library_documents
-from gptbert.datasets.docstrings import read_docstrings
+from gptbert.datasets.demo_corpus import library_documents, read_origins
 from gptbert.errors import UserError
 from gptbert.pipeline.store_format import MANIFEST
 from gptbert.runs import prepare_corpus, train_vocabulary
@@ -87,15 +87,15 @@ def demo(
         print(f"{workdir} is already finished", file=sys.stderr)
         return summary
     make_folder(workdir)
-    _tell("the text: documentation topics and docstrings of the standard library")
-    corpus = _write_corpus(workdir / "corpus.jsonl")
+    _tell("the texts: documentation topics and docstrings of the standard library")
+    texts = _write_texts(workdir)
     models = [_both_stages(family, configs, workdir, sizes) for family in FAMILIES]
     gpt = workdir / "pretrain-gpt"
     samples = sample_texts(gpt, sizes.prompts, tokens=sizes.sample, most_likely=10, seed=0)
     summary = {
         "format": FORMAT,
         "python": platform.python_version(),
-        "corpus": corpus,
+        "texts": texts,
         "models": models,
         "samples": samples,
     }
@@ -103,23 +103,36 @@ def demo(
     return summary
 
 
-def _write_corpus(path: Path) -> dict[str, Any]:
-    """Writes the documents without the functions of the dev set; returns what they amount to."""
-    _, dev = read_docstrings()
+def _write_texts(workdir: Path) -> dict[str, Any]:
+    """Writes the labelled sets, and the text without the dev set; returns what they amount to."""
+    train, dev = read_origins()
     documents = library_documents(left_out=dev)
-    lines = [json_line({"id": document.id, "text": document.text}) for document in documents]
-    if path.exists() and path.read_bytes() != b"".join(lines):
-        raise UserError(
-            f"{path} holds other text, perhaps of another version of Python; expected a new folder "
-            "(--workdir) or that of an unfinished demonstration"
-        )
-    with whole_file(path) as file:
-        file.writelines(lines)
+    for split, dataset in (("train", train), ("dev", dev)):
+        rows = [{"description": e.texts[0], "module": e.label} for e in dataset.examples]
+        _write_lines(workdir / f"{split}.jsonl", rows)
+    rows = [{"id": document.id, "text": document.text} for document in documents]
+    _write_lines(workdir / "corpus.jsonl", rows)
     return {
         "documents": len(documents),
         "words": sum(len(document.text.split()) for document in documents),
         "bytes": sum(len(document.text.encode()) for document in documents),
+        "train": len(train.examples),
+        "dev": len(dev.examples),
+        "classes": list(train.classes),
     }
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    lines = b"".join(map(json_line, rows))
+    if path.exists():
+        if path.read_bytes() == lines:
+            return
+        raise UserError(
+            f"{path} holds something else, perhaps of another version of Python; expected a new "
+            "folder (--workdir) or that of an unfinished demonstration"
+        )
+    with whole_file(path) as file:
+        file.write(lines)
 
 
 def _both_stages(
@@ -135,7 +148,8 @@ def _both_stages(
     folder = workdir / f"pretrain-{name}"
     learnt = pretrain(_with(configs[f"pretrain-{name}"], corpus=str(store)), folder)
 
-    recipe, tuned = configs[f"finetune-{name}"], workdir / f"finetune-{name}"
+    files = {"train_file": str(workdir / "train.jsonl"), "eval_file": str(workdir / "dev.jsonl")}
+    recipe, tuned = _with(configs[f"finetune-{name}"], **files), workdir / f"finetune-{name}"
     _tell(f"{name}: fine-tuning")
     after = finetune(_with(recipe, init_from=str(folder)), tuned)
     _tell(f"{name}: fine-tuning from random weights")
@@ -148,7 +162,7 @@ def _both_stages(
         "tokens": report["train"]["tokens"],
         "parameters": learnt["parameters"],
         "pretraining": {k: learnt[k] for k in ("steps", "epochs", "metrics", "held_out")},
-        "examples": after["examples"],
+        "majority": after["majority_baseline"],
         "random": without["metrics"],
         "pretrained": after["metrics"],
         "folders": [folder.name, tuned.name, f"{tuned.name}-random"],

@@ -136,7 +136,7 @@ def test_a_task_is_the_argument() -> None:
     [
         (None, "no config: expected --config=FILE.py[:ARGUMENT], for instance --config=this.py"),
         ("configs/glu.py", "'configs/glu.py' was not found (did you mean 'configs/glue.py'?)"),
-        ("configs/demo.py:x", "takes no argument, but ':x' was given"),
+        ("configs/text_classification.py:x", "takes no argument, but ':x' was given"),
     ],
 )
 def test_configs_that_cannot_be_loaded(name: str | None, expected: str) -> None:

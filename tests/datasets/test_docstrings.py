@@ -22,7 +22,7 @@ def sets() -> tuple[Dataset, Dataset]:
 @pytest.fixture(scope="module")
 def functions(sets: tuple[Dataset, Dataset]) -> dict[str, Function]:
     """All functions that the set may use, by name."""
-    found, _ = docstrings._usable_functions(Path(sets[0].source))
+    found, _ = docstrings.described_functions(Path(sets[0].source))
     return {function.name: function for function in found}
 
 
@@ -38,7 +38,7 @@ def library(folder: Path, functions: int = 80, modules: int = 4, extra: str = ""
 
 def original(folder: Path) -> dict[str, str]:
     """{function: its own description} of everything that is used."""
-    functions, _ = docstrings._usable_functions(folder)
+    functions, _ = docstrings.described_functions(folder)
     return {function.name: function.description for function in functions}
 
 
@@ -226,7 +226,7 @@ def test_packages_and_skipped_folders(tmp_path: Path) -> None:
 )
 def test_signatures_show_names_only(tmp_path: Path, signature: str, shown: str) -> None:
     (tmp_path / "m.py").write_text(f'def f{signature}: "Do the work of here."')
-    (function,) = docstrings._usable_functions(tmp_path)[0]
+    (function,) = docstrings.described_functions(tmp_path)[0]
     assert function.name + function.arguments == f"m.f{shown}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,13 @@ def test_loss_is_a_picture_too(pretraining_folder: Path) -> None:
 
 
 def test_each_evaluation_has_its_row(pretraining_folder: Path) -> None:
-    page = page_of(pretraining_folder)
-    rows = [text for text in page.texts if text in ("6.2500", "5.5000", "0.750", "0.75", "1.5")]
-    assert rows == ["0.75", "6.2500", "1.5", "5.5000"]
+    html = write_page(pretraining_folder).read_text(encoding="utf-8")
+    rows = re.findall(r'<tr><th scope="row">(\d+)</th>(.*?)</tr>', html)
+    cells = {step: re.findall(r">([^<]+)</td>", row) for step, row in rows}
+    assert cells == {
+        "30": ["0.75", "6.9375", "6.2500", "625.0", "0.2500", "0.5625", "0.6875"],
+        "60": ["1.5", "6.1875", "5.5000", "550.0", "0.2500", "0.5625", "0.6875"],
+    }
 
 
 def test_untrusted_texts_stay_texts(pretraining_folder: Path) -> None:

@@ -9,7 +9,7 @@ from tests.fixtures_runs import bert_dir, mnli_data, mnli_run, quickly, reviews_
 __all__ = ["bert_dir", "mnli_data", "mnli_run", "quickly", "reviews_run"]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def tiny_presets():
     """The models of `tests/fixtures_pretraining.py` are known by name."""
     PRESETS.update(TINY)

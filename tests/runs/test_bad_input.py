@@ -166,7 +166,7 @@ def test_weights_and_config_that_disagree(sentence: Refused, bert: Path) -> None
 
 def test_another_number_of_layers(sentence: Refused, bert: Path) -> None:
     edit_config(bert, num_hidden_layers=3)
-    assert "2 encoder layers where config.json says num_hidden_layers 3" in sentence()
+    assert "2 layers where config.json says num_hidden_layers 3" in sentence()
 
 
 def test_another_architecture(sentence: Refused, bert: Path) -> None:
