@@ -31,6 +31,7 @@ from gptbert.pipeline.plan import CostModel, cost_model
 from gptbert.pipeline.pretraining_plan import PhasedPlan, phase_steps, plan_instances, plan_windows
 from gptbert.pipeline.store import TokenStore
 from gptbert.pipeline.store_format import SPLITS
+from gptbert.runs.assemble import check_frozen
 from gptbert.tasks.pretraining import OBJECTIVES, objective_of
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
@@ -134,7 +135,9 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
         b2=config.b2,
         epsilon=config.epsilon,
     )
-    training = Training(graph, objective_of(config.objective), optimizer, layout)
+    check_frozen(config.frozen, wanted)
+    objective = objective_of(config.objective)
+    training = Training(graph, objective, optimizer, layout, tuple(config.frozen))
     costs = cost_model(
         model.layers, model.width, model.inner, on_cpu=jax.default_backend() == "cpu"
     )

@@ -176,7 +176,13 @@ def run(
 
 def schedule_of(config: ConfigDict, warmup_steps: int, total_steps: int) -> Schedule:
     """The rate of each update, with the bias correction that `gpt_adam` keeps there."""
-    schedule = make_schedule(config.schedule, config.learning_rate, warmup_steps, total_steps)
+    schedule = make_schedule(
+        config.schedule,
+        config.learning_rate,
+        warmup_steps,
+        total_steps,
+        final=config.get("final_rate", 0.0),
+    )
     return with_bias_correction(schedule) if config.optimizer == "gpt_adam" else schedule
 
 

@@ -44,6 +44,7 @@ def pretraining(model: str, objective: str) -> ConfigDict:
     config.weight_decay = 0.01
     config.clip_norm = 1.0
     config.dropout = placeholder(float)  # by default the preset's; all three places
+    config.frozen = ()  # patterns of parameter paths that are not trained
     config.seed = 0
 
     # When to look and to save.

@@ -165,6 +165,24 @@ def test_pieces_give_the_large_batch(text_store, tmp_path):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
+def test_frozen_parameters_stay_and_the_final_rate_is_reached(text_store, tmp_path):
+    config = tiny_config(
+        "test-gpt2", text_store, steps=6, eval_every=0, schedule="cosine", final_rate=0.5,
+        warmup_steps=1, frozen=("embeddings",), checkpoint_at="1", optimizer="adamw",
+    )  # fmt: skip
+    pretrain(config, tmp_path / "run", quiet=True)
+    records = read_metrics(tmp_path / "run/metrics.jsonl")
+    rates = [record["learning_rate"] for record in records if "learning_rate" in record]
+    falling = [0.5 * (1 + math.cos(math.pi * k / 5)) for k in range(5)]
+    assert rates == pytest.approx([3e-3, *(3e-3 * (0.5 + 0.5 * share) for share in falling)])
+    found = [
+        Checkpoints(tmp_path / "run/checkpoints").restore_arrays(step, prefix="parameters/")
+        for step in (1, 6)
+    ]
+    for path, value in found[0].items():
+        assert ("embeddings" in path) == np.array_equal(value, found[1][path]), path
+
+
 def test_dry_run_trains_nothing(text_store, tmp_path, capsys):
     from gptbert.runs.dry_run_pretraining import describe_pretraining
 
