@@ -54,7 +54,7 @@ def _pretraining(family):
     config = pretraining(f"{family}-tiny", "mlm_nsp" if bert else "next_token")
     config.phases = ((1.0, 32 if bert else 64),)
     config.batch_size = 32 if bert else 16
-    config.steps = 2000 if bert else 1200
+    config.steps = 1600 if bert else 1000
     # Many small steps at a high rate, which wants Adam's bias correction and a long warm-up: with
     # the papers' rates, models of this size stay at the words' frequencies for minutes.
     config.learning_rate = 2e-3
@@ -78,7 +78,7 @@ def _finetuning(family):
     config.label_column = "module"
     config.eval_share = 0.1
     config.max_length = 32
-    config.num_epochs = 4.0
+    config.num_epochs = 12.0  # a few hundred labels: random weights need them
     config.learning_rate = 5e-4
     config.log_every = 10
     if family == "gpt":
