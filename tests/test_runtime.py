@@ -44,7 +44,7 @@ def test_tuned_allocator_spares_page_faults(tmp_path):
     assert plain > 40_000
     # On a busy machine buffers are given back late now and then, and the heap grows once more.
     tuned = (run(GPTBERT_COMPILATION_CACHE=str(tmp_path))[0] for _ in range(5))
-    assert any(faults < plain / 3 for faults in tuned)
+    assert any(faults < plain / 10 for faults in tuned)
 
 
 def test_compilation_cache_is_where_the_user_says(tmp_path):
