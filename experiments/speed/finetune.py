@@ -37,9 +37,21 @@ RESULTS = HERE / "results"
 STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
 TASKS = ("cola", "mrpc")
 EPOCH_STEPS = {"cola": 8551 / 32, "mrpc": 3668 / 32}
-CONTESTANTS = ("gptbert", "max float32", "longest float32", "longest bfloat16")
+CONTESTANTS = ("gptbert", "gptbert bfloat16", "max float32", "longest float32", "longest bfloat16")
+# With their compute_dtype, and GPTBERT_ONEDNN.
+OURS = {
+    "gptbert": ("float32", ""),
+    "gptbert bfloat16": ("bfloat16", ""),
+    "gptbert without oneDNN": ("float32", "0"),
+}
 # Steps of one block: enough to mean something, short enough to alternate.
-BLOCK = {"gptbert": 8, "max float32": 2, "longest float32": 4, "longest bfloat16": 2}
+BLOCK = {
+    "gptbert": 8,
+    "gptbert bfloat16": 8,
+    "max float32": 2,
+    "longest float32": 4,
+    "longest bfloat16": 2,
+}
 TARGETS = {
     ("cola", "steps", "max float32"): 12.5,
     ("cola", "steps", "longest float32"): 2.2,
@@ -78,16 +90,20 @@ class Contestant:
 
     def __init__(self, name: str, task: str, data_dir: Path, init_from: Path) -> None:
         self.name = name
+        environment = dict(os.environ)
         common = [f"--task={task}", f"--data_dir={data_dir}", f"--init_from={init_from}"]
         common += [f"--started_at={time.time()}"]
-        if name == "gptbert":
+        if name in OURS:
+            precision, switch = OURS[name]
+            common += [f"--compute_dtype={precision}"]
             command = [sys.executable, str(HERE / "gptbert_loop.py"), *common]
+            environment["GPTBERT_ONEDNN"] = switch
         else:
             padding, precision = name.split()
             choices = [f"--padding={padding}", f"--precision={precision}"]
             command = [sys.executable, str(HERE / "reference_loops.py"), *common, *choices]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.about = self._read()
 
@@ -138,8 +154,8 @@ def time_whole_runs(data_dir: Path, init_from: Path, contestants: list[str]) -> 
             if any(r["task"] == task and r["contestant"] == name for r in records(WHOLE)):
                 continue
             began = time.time()
-            if name == "gptbert":
-                found = _whole_gptbert(task, data_dir, init_from)
+            if name in OURS:
+                found = _whole_gptbert(task, OURS[name][0], data_dir, init_from)
             else:
                 found = _whole_reference(task, name, data_dir, init_from, began)
             seconds = time.time() - began
@@ -148,18 +164,18 @@ def time_whole_runs(data_dir: Path, init_from: Path, contestants: list[str]) -> 
             print(task, name, round(seconds, 1), flush=True)
 
 
-def _whole_gptbert(task: str, data_dir: Path, init_from: Path) -> dict:
+def _whole_gptbert(task: str, dtype: str, data_dir: Path, init_from: Path) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         environment = {**os.environ, "GPTBERT_COMPILATION_CACHE": "0"}
         subprocess.run(
             [sys.executable, "-m", "gptbert", "finetune", f"--config=configs/glue.py:{task}",
              f"--config.data_dir={data_dir}", f"--config.init_from={init_from}",
-             f"--workdir={scratch}/run", "--quiet"],
+             f"--config.compute_dtype={dtype}", f"--workdir={scratch}/run", "--quiet"],
             check=True, env=environment,
         )  # fmt: skip
         found = json.loads(Path(scratch, "run", "results.json").read_text())
     return {"metrics": found["metrics"], "steps": found["steps"], "versions": found["versions"],
-            "git_commit": found["git_commit"]}  # fmt: skip
+            "products": found["products"], "git_commit": found["git_commit"]}  # fmt: skip
 
 
 def _whole_reference(task: str, name: str, data_dir: Path, init_from: Path, began: float) -> dict:

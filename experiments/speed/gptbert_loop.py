@@ -35,11 +35,13 @@ def main() -> None:
     parser.add_argument("--task", required=True)
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--init_from", required=True)
+    parser.add_argument("--compute_dtype", default="float32")
     parser.add_argument("--started_at", type=float, default=time.time())
     flags = parser.parse_args()
     out = os.dup(1)
     os.dup2(2, 1)
-    fields = [("data_dir", flags.data_dir), ("init_from", flags.init_from)]
+    names = ("data_dir", "init_from", "compute_dtype")
+    fields = [(name, getattr(flags, name)) for name in names]
     config = load_config(f"configs/glue.py:{flags.task}", fields, example="")
     assembly = assemble(config)
     plan = plan_run(assembly, [config.seed])[0]
@@ -56,6 +58,7 @@ def main() -> None:
         "framework": "gptbert",
         "setup_seconds": ready - flags.started_at,
         "compile_seconds": compiled - ready,
+        "products": str(assembly.products),
         "shapes": [str(shape) for shape in plan.shapes],
         "versions": versions(),
     })  # fmt: skip

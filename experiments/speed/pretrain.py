@@ -38,6 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 # Kind -> script, in the order of their turns. Only BERT has those of `MASKED_ONLY`.
 SCRIPTS = {
     "gptbert": "pretrain_gptbert.py",
+    "gptbert bfloat16": "pretrain_gptbert.py",
     "eager": "pretrain_reference.py",
     "gptbert all": "pretrain_gptbert.py",
     "eager gathered": "pretrain_reference.py",

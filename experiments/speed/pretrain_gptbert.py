@@ -1,7 +1,8 @@
 """gptbert's contestant: the update that `gptbert pretrain` compiles, on random tokens.
 
 Kinds: `gptbert` projects the slots of masked tokens on the vocabulary, as pre-training does;
-`gptbert all` every position, as `transformers` does (through the same loss).
+`gptbert all` every position, as `transformers` does (through the same loss); `gptbert bfloat16` is
+the first with `compute_dtype=bfloat16`. Products are chosen as for a long run.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ from gptbert.pipeline.instance_plan import SLOTS  # noqa: E402
 from gptbert.runs.folder import git_commit, versions  # noqa: E402
 from gptbert.tasks.pretraining import objective_of  # noqa: E402
 from gptbert.training.optimizer import make_optimizer  # noqa: E402
+from gptbert.training.products import WORTHWHILE, choose_products  # noqa: E402
 from gptbert.training.schedules import make_schedule  # noqa: E402
 from gptbert.training.sharding import make_layout  # noqa: E402
 from gptbert.training.state import TrainState, abstract  # noqa: E402
 from gptbert.training.step import Training  # noqa: E402
 from gptbert.training.trainer import CompiledSteps  # noqa: E402
+
+# Kind -> compute_dtype.
+KINDS = {"gptbert": "float32", "gptbert all": "float32", "gptbert bfloat16": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,19 +93,23 @@ def _spread(places: np.ndarray, weights: np.ndarray, length: int) -> np.ndarray:
 
 def main() -> None:
     """Sets a run up as `gptbert.runs.pretrain` does, then takes steps on orders."""
-    flags = contestant_flags((__doc__ or "").splitlines()[0], ("gptbert", "gptbert all"))
+    flags = contestant_flags((__doc__ or "").splitlines()[0], tuple(KINDS))
     began = time.perf_counter()
     with answers() as say:
         case = case_of(flags.model)
         config = load_config(case.config, [], example="")
         kind = MaskedLanguageModel if case.masked else NextTokenModel
-        build = functools.partial(kind, case.shape(flags.dropout), Compute(config.compute_dtype))
+        products = choose_products(KINDS[flags.kind], WORTHWHILE)
+        build = functools.partial(kind, case.shape(flags.dropout), Compute(products.arrays))
         optimizer = make_optimizer(
             config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm,
             b2=config.b2, epsilon=config.epsilon,
         )  # fmt: skip
         objective = objective_of(config.objective)
-        training = Training(describe(build)[0], objective, optimizer, make_layout(-1, 1, 1))
+        training = Training(
+            describe(build)[0], objective, optimizer, make_layout(-1, 1, 1),
+            compiler_options=products.compiler_options,
+        )  # fmt: skip
         make_state = jax.jit(training.initial_state, donate_argnums=0)
         state: TrainState = make_state(initialize(build, SEED))
         plan = RandomPlan(case, flags.kind == "gptbert all", config.steps)
@@ -113,6 +122,7 @@ def main() -> None:
         about = {
             "setup_seconds": round(ready - began, 2),
             "compile_seconds": round(time.perf_counter() - ready, 2),
+            "products": str(products),
             "versions": versions(),
             "git_commit": git_commit(),
         }

@@ -32,8 +32,10 @@ def operands(product: Product) -> tuple[np.ndarray, np.ndarray]:
 
 
 def xla_run(product: Product) -> Run:
-    """The product compiled alone."""
+    """The product compiled alone, by the library that a long run multiplies with."""
     import jax
+
+    from gptbert.training.products import WORTHWHILE, choose_products
 
     sides = {"nn": (2, 1), "nt": (2, 2), "tn": (1, 1)}[product.form]
     a, b = operands(product)
@@ -41,7 +43,8 @@ def xla_run(product: Product) -> Run:
         a, b, sides = a[0], b[0], (sides[0] - 1, sides[1] - 1)
     batched = ((), ()) if product.batch == 1 else ((0,), (0,))
     dimensions = (((sides[0],), (sides[1],)), batched)
-    compiled = jax.jit(lambda a, b: jax.lax.dot_general(a, b, dimensions))
+    options = choose_products("float32", WORTHWHILE).compiler_options
+    compiled = jax.jit(lambda a, b: jax.lax.dot_general(a, b, dimensions), compiler_options=options)
     a, b = jax.device_put(a), jax.device_put(b)
     return lambda: compiled(a, b).block_until_ready()
 

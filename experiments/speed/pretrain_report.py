@@ -12,6 +12,7 @@ from gptbert.reports.tables import markdown_table
 
 WHAT = {
     "gptbert": "gptbert",
+    "gptbert bfloat16": "gptbert, bfloat16 products",
     "gptbert all": "gptbert, every position projected",
     "eager": "transformers, eager float32",
     "eager gathered": "transformers, eager float32, only masked positions projected",
@@ -36,6 +37,7 @@ PAIRS = (
     ("eager gathered", "gptbert"),
     ("compiled", "gptbert"),
     ("autocast", "gptbert"),
+    ("autocast", "gptbert bfloat16"),
 )
 
 

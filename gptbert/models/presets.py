@@ -133,12 +133,17 @@ def _check(config: ModelConfig, rates: tuple[str, ...]) -> None:
             raise UserError(f"model shape: {name} is {getattr(config, name)}, expected 0 <= x < 1")
 
 
+def matrix_parameters(config: ModelConfig) -> int:
+    """Parameters that every token is multiplied by: those of the layers' kernels."""
+    return config.layers * (4 * config.width**2 + 2 * config.width * config.inner)
+
+
 @dataclasses.dataclass(frozen=True)
 class Compute:
     """How the equations are computed; changes speed and memory, never what is computed.
 
     Attributes:
-      dtype: Of the matrix products: `float32` or `bfloat16`. Parameters, softmax, LayerNorm and
+      dtype: Of what is multiplied: `float32` or `bfloat16`. Parameters, softmax, LayerNorm and
         losses stay float32.
       scan_layers: One compiled layer looped over stacked parameters (compiles in seconds for any
         depth) instead of unrolled ones (faster steps on CPU).

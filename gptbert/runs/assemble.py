@@ -21,7 +21,14 @@ from gptbert.models.parameters import (
     stack_layers,
     unstack_layers,
 )
-from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig, preset
+from gptbert.models.presets import (
+    BertConfig,
+    Compute,
+    GptConfig,
+    ModelConfig,
+    matrix_parameters,
+    preset,
+)
 from gptbert.pipeline.encode import Features
 from gptbert.pipeline.plan import cost_model
 from gptbert.runs.backbone import WORD_TABLE, add_gpt_tokens, encode_for, with_gpt_tokens
@@ -30,6 +37,7 @@ from gptbert.tasks.glue import read_glue_task
 from gptbert.tasks.text import read_docstring_task, read_own_files
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
+from gptbert.training.products import Products, choose_products
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
 from gptbert.weights.pretrained import check_vocabulary
@@ -49,6 +57,7 @@ class Assembly:
       classes: In the order of the model's outputs, which is that of the data.
       model: The shape; of a GPT with the three tokens that fine-tuning adds.
       compute: How it is computed.
+      products: By which library, on a CPU.
       tokenizer: Of the texts.
       features: By split: `train`, then every evaluation and test split.
       training: Graph, objective, optimizer, layout.
@@ -63,6 +72,7 @@ class Assembly:
     classes: tuple[str, ...]
     model: ModelConfig
     compute: Compute
+    products: Products
     tokenizer: Tokenizer
     features: dict[str, Features]
     training: Training
@@ -179,17 +189,6 @@ def assemble(config: ConfigDict) -> Assembly:
     for dataset in (*task.evaluation.values(), *task.test.values()):
         notes += dataset.notes
     classes, start = _adopt_head(task, weights, config.pooling, notes)
-    compute = Compute(config.compute_dtype, _scan_layers(config), config.remat)
-    build = functools.partial(
-        _classifier, model, compute, max(1, len(classes)), pooling=config.pooling
-    )
-    graph, parameters = describe(build)
-    check_frozen(config.frozen, parameters)
-    optimizer = make_optimizer(
-        config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm
-    )
-    objective = TextObjective(regression=not classes)
-    training = Training(graph, objective, optimizer, layout, tuple(config.frozen))
     datasets = {"train": task.train, **task.evaluation, **task.test}
     features = {
         split: encode_for(
@@ -208,13 +207,29 @@ def assemble(config: ConfigDict) -> Assembly:
             f"--config.row_length={config.row_length} is shorter than the longest example "
             f"({longest} tokens)"
         )
+    tokens = int(features["train"].lengths.sum()) * config.num_epochs
+    products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
+    compute = Compute(products.arrays, _scan_layers(config), config.remat)
+    build = functools.partial(
+        _classifier, model, compute, max(1, len(classes)), pooling=config.pooling
+    )
+    graph, parameters = describe(build)
+    check_frozen(config.frozen, parameters)
+    optimizer = make_optimizer(
+        config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm
+    )
+    objective = TextObjective(regression=not classes)
+    training = Training(
+        graph, objective, optimizer, layout, tuple(config.frozen),
+        compiler_options=products.compiler_options,
+    )  # fmt: skip
     fingerprints = {f"data of {split}": dataset.fingerprint for split, dataset in datasets.items()}
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
     notes = list(dict.fromkeys(notes))  # readers of both splits may say the same
     return Assembly(
-        config, task, classes, model, compute, tokenizer, features, training, build, start, notes,
-        fingerprints,
+        config, task, classes, model, compute, products, tokenizer, features, training, build,
+        start, notes, fingerprints,
     )  # fmt: skip
 
 

@@ -21,7 +21,14 @@ from gptbert.models.parameters import (
     stack_layers,
     unstack_layers,
 )
-from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig, preset
+from gptbert.models.presets import (
+    BertConfig,
+    Compute,
+    GptConfig,
+    ModelConfig,
+    matrix_parameters,
+    preset,
+)
 from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel
 from gptbert.pipeline.held_out import HeldOut, held_out_instances, held_out_windows
 from gptbert.pipeline.instances import Creation
@@ -35,6 +42,7 @@ from gptbert.runs.assemble import check_frozen
 from gptbert.tasks.pretraining import OBJECTIVES, objective_of
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
+from gptbert.training.products import Products, choose_products
 from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
@@ -53,6 +61,7 @@ class PretrainingAssembly:
       config: Resolved.
       model: The shape, its vocabulary that of the stores.
       compute: How it is computed.
+      products: By which library, on a CPU.
       tokenizer: Of the stores.
       plan: Every batch of the run.
       held_out: What is scored; None where the stores hold nothing out.
@@ -66,6 +75,7 @@ class PretrainingAssembly:
     config: ConfigDict
     model: ModelConfig
     compute: Compute
+    products: Products
     tokenizer: Tokenizer
     plan: PhasedPlan
     held_out: HeldOut | None
@@ -121,7 +131,14 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     if held_out_mixture is None:
         notes.append("the corpus holds nothing out: nothing is scored while it is learnt")
 
-    compute = Compute(config.compute_dtype, _scan_layers(config), config.remat)
+    costs = cost_model(
+        model.layers, model.width, model.inner, on_cpu=jax.default_backend() == "cpu"
+    )
+    plan = _plan(config, mixture, tokenizer, layout, costs)
+    products = choose_products(
+        config.compute_dtype, 6.0 * matrix_parameters(model) * _tokens(config)
+    )
+    compute = Compute(products.arrays, _scan_layers(config), config.remat)
     build = _builder(config.objective, model, compute)
     graph, wanted = describe(build)
     start: Parameters = {}
@@ -137,11 +154,10 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     )
     check_frozen(config.frozen, wanted)
     objective = objective_of(config.objective)
-    training = Training(graph, objective, optimizer, layout, tuple(config.frozen))
-    costs = cost_model(
-        model.layers, model.width, model.inner, on_cpu=jax.default_backend() == "cpu"
-    )
-    plan = _plan(config, mixture, tokenizer, layout, costs)
+    training = Training(
+        graph, objective, optimizer, layout, tuple(config.frozen),
+        compiler_options=products.compiler_options,
+    )  # fmt: skip
     held_out = None
     if held_out_mixture is not None:
         held_out = _held_out(config, held_out_mixture, tokenizer, layout, costs)
@@ -156,7 +172,7 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
     return PretrainingAssembly(
-        config, model, compute, tokenizer, plan, held_out, training, build, start, notes,
+        config, model, compute, products, tokenizer, plan, held_out, training, build, start, notes,
         fingerprints,
     )  # fmt: skip
 
@@ -356,6 +372,16 @@ def _held_out(
     creation = dataclasses.replace(creation, length=length)
     return held_out_instances(
         mixture, tokenizer, creation=creation, masking=masking, costs=costs, **sizes
+    )
+
+
+def _tokens(config: ConfigDict) -> float:
+    """About how many tokens the run sees."""
+    return sum(
+        steps * config.batch_size * length
+        for length, steps in phase_steps(
+            [(float(share), int(length)) for share, length in config.phases], config.steps
+        )
     )
 
 

@@ -31,6 +31,7 @@ from gptbert.tasks.classification import TextObjective
 from gptbert.tasks.glue import UNORDERED
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
+from gptbert.training.products import choose_products
 from gptbert.training.sharding import make_layout
 from gptbert.training.state import computed_form
 from gptbert.training.step import Training, jit_score
@@ -188,7 +189,8 @@ class Classifier:
         self.max_length = _max_length(source, max_length)
         dtype = compute_dtype or source.training.get("compute_dtype", "float32")
         # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
-        compute = Compute(dtype, scan_layers=jax.default_backend() != "cpu")
+        products = choose_products(Compute(dtype).dtype, 0.0)
+        compute = Compute(products.arrays, scan_layers=jax.default_backend() != "cpu")
         self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
         check_vocabulary(source.config, self.tokenizer, str(source.folder))
         self.layout = make_layout()
@@ -201,7 +203,10 @@ class Classifier:
         )
         objective = TextObjective(regression=source.is_regression)
         # Scoring updates nothing: the optimizer is there for the form.
-        training = Training(graph, objective, make_optimizer("bert_adam"), self.layout)
+        training = Training(
+            graph, objective, make_optimizer("bert_adam"), self.layout,
+            compiler_options=products.compiler_options,
+        )  # fmt: skip
         self._score = jit_score(training, self._parameters)
         self._shapes: set[Shape] = set()
 

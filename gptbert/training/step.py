@@ -38,6 +38,7 @@ class Training:
       layout: Where arrays live.
       frozen: Patterns of parameter paths that are not trained.
       dropout: False switches dropout off (tests, the exactness of packing).
+      compiler_options: For `jax.jit`; see `products.Products`.
     """
 
     graph: Any
@@ -46,6 +47,7 @@ class Training:
     layout: Layout
     frozen: Sequence[str] = ()
     dropout: bool = True
+    compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def is_trained(self, path: str) -> bool:
         return not any(re.search(pattern, path) for pattern in self.frozen)
@@ -130,6 +132,7 @@ def jit_update(training: Training, state: Any, pieces: int = 1) -> Any:
         in_shardings=(states, layout.rows(leading=pieces > 1), whole, whole),
         out_shardings=(states, whole),
         donate_argnums=0,
+        compiler_options=dict(training.compiler_options),
     )
 
 
@@ -140,6 +143,7 @@ def jit_score(training: Training, parameters: Any) -> Any:
         training.score,
         in_shardings=(layout.tree(parameters), layout.rows()),
         out_shardings=layout.replicated(),
+        compiler_options=dict(training.compiler_options),
     )
 
 
@@ -150,4 +154,5 @@ def jit_measure(training: Training, parameters: Any) -> Any:
         training.measure,
         in_shardings=(layout.tree(parameters), layout.rows()),
         out_shardings=layout.replicated(),
+        compiler_options=dict(training.compiler_options),
     )

@@ -1,0 +1,135 @@
+"""The library that multiplies on a CPU: which one is chosen, and that it computes the same."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gptbert.training import products
+from gptbert.training.products import WORTHWHILE, choose_products
+
+# One process a precision: oneDNN reads it once. Three updates of a small model.
+PROGRAM = """
+import dataclasses, hashlib, json, sys
+import jax, numpy as np
+from gptbert.models.dropout import step_key
+from gptbert.models.presets import BertConfig, Compute
+from gptbert.training.products import choose_products
+from gptbert.training.step import jit_update
+from tests import tiny
+# XLA hands no small products to oneDNN.
+CONFIG = BertConfig(layers=1, width=256, heads=4, inner=1024, vocabulary=101, positions=77)
+found = choose_products(sys.argv[1], 0.0)
+fixed, parameters = tiny.training(config=CONFIG, compute=Compute(found.arrays))
+fixed = dataclasses.replace(fixed, compiler_options=found.compiler_options)
+state, batch = fixed.initial_state(parameters), tiny.packed(tiny.features(64))
+step = jit_update(fixed, state)
+compiled = step.lower(state, batch, np.float32(0), step_key(0, 0)).compile()
+losses, norms = [], []
+for number in range(3):
+    state, scalars = compiled(state, batch, np.float32(1e-3), step_key(0, number))
+    losses.append(float(scalars["loss"]))
+    norms.append(float(scalars["gradient_norm"]))
+digest = hashlib.sha256()
+for path in sorted(state.parameters):
+    digest.update(np.asarray(state.parameters[path]).tobytes())
+print(json.dumps({"products": str(found), "losses": losses, "norms": norms,
+                  "digest": digest.hexdigest(), "onednn": "onednn" in compiled.as_text()}))
+"""
+
+
+def run(dtype: str, switch: str) -> dict:
+    kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", products._PRECISION)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, dtype],
+        env={**kept, "JAX_PLATFORMS": "cpu", "GPTBERT_ONEDNN": switch},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def require(*features: str, vendor: str = "") -> None:
+    """Skips where the processor lacks what the choice asks for."""
+    here, known = products.processor()
+    if (vendor and vendor != here) or not set(features) & known:
+        pytest.skip(f"this processor is none of {vendor or 'any vendor'} with {features}")
+
+
+@pytest.fixture
+def fast_processor(monkeypatch):
+    """A process on an Intel processor with AMX in which nothing was chosen yet."""
+    monkeypatch.delenv("GPTBERT_ONEDNN", raising=False)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.delenv(products._PRECISION, raising=False)
+    monkeypatch.setattr(products, "_chosen", set())
+    features = frozenset({"avx512f", "amx_bf16"})
+    monkeypatch.setattr(products, "processor", lambda: ("GenuineIntel", features))
+    monkeypatch.setattr(products, "_is_known", lambda: True)
+
+
+def test_short_runs_keep_the_cache_and_long_ones_multiply_faster(fast_processor):
+    assert str(choose_products("float32", WORTHWHILE / 2)) == "XLA, float32"
+    found = choose_products("float32", WORTHWHILE)
+    assert str(found) == "oneDNN, float32"
+    assert found.compiler_options["xla_cpu_use_onednn"]
+    assert os.environ[products._PRECISION] == "STRICT"
+
+
+def test_bfloat16_keeps_arrays_in_float32(fast_processor):
+    found = choose_products("bfloat16", 0.0)
+    assert (found.library, found.precision, found.arrays) == ("oneDNN", "bfloat16", "float32")
+    assert os.environ[products._PRECISION] == "BF16"
+
+
+def test_the_first_precision_of_a_process_holds(fast_processor):
+    assert choose_products("bfloat16", 0.0).library == "oneDNN"
+    # Factors of a float32 run must never be rounded.
+    assert choose_products("float32", 1e20).library == "XLA"
+    assert choose_products("bfloat16", 0.0).library == "oneDNN"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GPTBERT_ONEDNN", "0"),
+        ("XLA_FLAGS", "--xla_cpu_use_onednn=false"),
+        (products._PRECISION, "BF16"),
+    ],
+)
+def test_what_the_user_has_set_is_never_overridden(fast_processor, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert choose_products("float32", 1e20).library == "XLA"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "features"),
+    [("", ()), ("GenuineIntel", ("avx2",)), ("AuthenticAMD", ("avx512f",))],
+)
+def test_other_processors_get_what_they_had(fast_processor, monkeypatch, vendor, features):
+    monkeypatch.setattr(products, "processor", lambda: (vendor, frozenset(features)))
+    assert str(choose_products("float32", 1e20)) == "XLA, float32"
+    found = choose_products("bfloat16", 1e20)
+    assert (str(found), found.arrays) == ("XLA, bfloat16", "bfloat16")
+
+
+def test_float32_products_agree_and_repeat_their_bits():
+    require("avx512f", vendor="GenuineIntel")
+    plain, found, again = run("float32", "0"), run("float32", "1"), run("float32", "1")
+    assert not plain["onednn"]
+    assert found["onednn"], "nothing was multiplied by oneDNN"
+    assert found["losses"] == pytest.approx(plain["losses"], rel=1e-5)
+    assert found["norms"] == pytest.approx(plain["norms"], rel=1e-4)
+    assert found == again
+
+
+def test_bfloat16_products_round_factors_only():
+    require("amx_bf16", "avx512_bf16")
+    plain, found, again = run("float32", "0"), run("bfloat16", "1"), run("bfloat16", "1")
+    assert found["onednn"], "nothing was multiplied by oneDNN"
+    assert found["losses"] == pytest.approx(plain["losses"], rel=2e-2)
+    assert found["losses"] != pytest.approx(plain["losses"], rel=1e-6), "nothing was rounded"
+    assert found == again
