@@ -81,19 +81,20 @@ def _numbers(name: str, text: str, kind: type) -> list:  # type: ignore[type-arg
 def _header(summary: dict) -> list[str]:  # type: ignore[type-arg]
     metric = summary["metric"]
     spread = [f"{metric} mean", "std", "median", "min", "max"]
-    return ["batch size", "learning rate", "runs", "collapsed", *spread]
+    return ["batch size", "learning rate", "runs", "failed", "collapsed", *spread]
 
 
 def _rows(summary: dict) -> list[list[str]]:  # type: ignore[type-arg]
     rows = []
     for cell in summary["cells"]:
-        found = cell["metrics"][summary["metric"]]
-        spread = [found[k] for k in ("mean", "std", "median", "minimum", "maximum")]
+        found = cell["metrics"].get(summary["metric"], {})
+        spread = [found.get(k) for k in ("mean", "std", "median", "minimum", "maximum")]
         rows.append(
             [
                 str(cell["batch_size"]),
                 f"{cell['learning_rate']:g}",
                 str(cell["runs"]),
+                str(cell["failed"]),
                 str(cell["collapsed"]),
                 *("-" if value is None or value != value else f"{value:.4f}" for value in spread),
             ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,49 @@ def _drawn_by(initializer: jax.nn.initializers.Initializer) -> Draw:
     return lambda rngs, shape: nnx.Param(initializer(rngs.params(), shape, jnp.float32))
 
 
+def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: str) -> jax.Array:
+    """x W + b over the last axes of `x` [R,T,I...], kernel [I...,O...], bias [O...] -> [R,T,O...].
+
+    One flat product over all R T tokens, and one each in the backward pass, written out because
+    what automatic differentiation makes of it on a CPU copies the operands of the kernel's gradient
+    into the other order first, and sums the bias's gradient without a product.
+    """
+    inputs = kernel.shape[: kernel.ndim - bias.ndim]
+    flat = x.astype(dtype).reshape(-1, *inputs)
+    y = _affine(flat, kernel.astype(dtype), bias.astype(dtype))
+    return y.reshape(*x.shape[: x.ndim - len(inputs)], *bias.shape)
+
+
+@jax.custom_vjp
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [N,I...] -> [N,O...]."""
+    inputs = tuple(range(kernel.ndim - bias.ndim))
+    return _contract(x, kernel, tuple(i + 1 for i in inputs), inputs) + bias
+
+
+def _affine_forward(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
+    return _affine(x, kernel, bias), (x, kernel)
+
+
+def _affine_backward(kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, kernel = kept
+    outputs = dy.ndim - 1
+    of_kernel = tuple(range(kernel.ndim - outputs, kernel.ndim))
+    dx = _contract(dy, kernel, tuple(range(1, dy.ndim)), of_kernel)
+    ones = jnp.ones(len(dy), dy.dtype)
+    return dx, _contract(x, dy, (0,), (0,)), _contract(ones, dy, (0,), (0,))
+
+
+_affine.defvjp(_affine_forward, _affine_backward)
+
+
+def _contract(
+    a: jax.Array, b: jax.Array, of_a: tuple[int, ...], of_b: tuple[int, ...]
+) -> jax.Array:
+    """Sums the products of `a` and `b` over some axes of both."""
+    return jax.lax.dot_general(a, b, ((of_a, of_b), ((), ())))
+
+
 class Dense(nnx.Module):
     """y = x W + b; kernel [D_in, D_out], bias [D_out]."""
 
@@ -59,7 +103,7 @@ class Dense(nnx.Module):
 
     def __call__(self, x: jax.Array, dtype: str) -> jax.Array:
         """[..., D_in] -> [..., D_out] in `dtype`."""
-        return x.astype(dtype) @ self.kernel[...].astype(dtype) + self.bias[...].astype(dtype)
+        return affine(x, self.kernel[...], self.bias[...], dtype)
 
 
 class LayerNorm(nnx.Module):
@@ -115,9 +159,8 @@ class Attention(nnx.Module):
         place: Place,
     ) -> jax.Array:
         """x [R,T,D], visible bool [R,T,T] (query, key) -> [R,T,D]."""
-        qkv = jnp.einsum("rtd,dshk->srthk", x.astype(dtype), self.qkv_kernel[...].astype(dtype))
-        qkv = qkv + self.qkv_bias[...].astype(dtype)[:, None, None]
-        query, key, value = (place(part, "heads") for part in qkv)
+        qkv = affine(x, self.qkv_kernel[...], self.qkv_bias[...], dtype)
+        query, key, value = (place(qkv[:, :, part], "heads") for part in range(3))
         scores = jnp.einsum("rqhk,rthk->rhqt", query, key).astype(jnp.float32)
         scores = scores * (query.shape[-1] ** -0.5)
         scores = jnp.where(visible[:, None], scores, -1e9)
@@ -125,8 +168,7 @@ class Attention(nnx.Module):
         if noise is not None:
             p = noise.probabilities(p, rate, site)
         mixed = jnp.einsum("rhqt,rthk->rqhk", p.astype(dtype), value)
-        y = jnp.einsum("rqhk,hkd->rqd", mixed, self.output_kernel[...].astype(dtype))
-        return y + self.output_bias[...].astype(dtype)
+        return affine(mixed, self.output_kernel[...], self.output_bias[...], dtype)
 
 
 def gelu(x: jax.Array, form: str) -> jax.Array:

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from gptbert.errors import RunFailed
 from gptbert.metrics.summary import summarise
 from gptbert.runs.assemble import Assembly, assemble, check_numbers
 from gptbert.runs.finetune import lean_vocabulary, plan_run, run, scorer_of, start_state
@@ -28,8 +29,10 @@ from gptbert.training.trainer import CompiledSteps
 PAPER_RATES = (5e-5, 4e-5, 3e-5, 2e-5)  # section 4.1
 RULE = (
     "best = the learning rate and batch size with the highest mean of the first dev metric over "
-    "its seeds; the run named is its best seed; collapsed runs count like any other"
+    "its seeds; the run named is its best seed; collapsed runs count like any other, and a cell "
+    "with a run that failed (a loss that is no number) is chosen only if every cell has one"
 )
+FAILED = "failed.json"  # in the folder of a run that failed: it would fail again
 
 
 def sweep(
@@ -45,6 +48,7 @@ def sweep(
 
     Raises:
       As `finetune`; what cannot work for any run of the grid is refused before the first one.
+      RunFailed: Every run of the grid failed; a single one is noted and the sweep goes on.
     """
     cells = itertools.product(batch_sizes, learning_rates, seeds)
     configs = {cell: _with(config, *cell) for cell in cells}
@@ -82,19 +86,22 @@ def _runs_of(
         each = dataclasses.replace(assembly, config=config)
         with own.lock():
             own.claim(json.loads(each.config.to_json_best_effort()), each.fingerprints)
-            if not own.results.exists():
+            failed = own.path / FAILED
+            if not own.results.exists() and not failed.exists():
                 if steps is None:
                     whole = start_state(each)
                     lean = lean_vocabulary(each, whole, lambda step: 0.0)
                     state = lean.compact(whole) if lean else whole
                     steps = CompiledSteps(assembly.training, state, plans[seed])
                     scorer = scorer_of(each, whole.parameters)
-                run(each, own, stop, quiet=quiet, plan=plans[seed], steps=steps, scorer=scorer)
-            result = own.read("results.json")
+                try:
+                    run(each, own, stop, quiet=quiet, plan=plans[seed], steps=steps, scorer=scorer)
+                except RunFailed as error:
+                    own.write(FAILED, {"task": each.task.name, "failed": str(error)})
+            result = own.read(FAILED if failed.exists() else "results.json")
         records.append(_record(result, own.path.name, batch_size, rate, seed))
         if not quiet:
-            told = ", ".join(f"{k} {v:.4f}" for k, v in result["metrics"].items())
-            print(f"{own.path.name}: {told}", file=sys.stderr, flush=True)
+            print(f"{own.path.name}: {_told(result)}", file=sys.stderr, flush=True)
     jax.clear_caches()
     return records
 
@@ -108,50 +115,51 @@ def _with(config: ConfigDict, batch_size: int, rate: float, seed: int) -> Config
 def _record(
     result: dict[str, Any], name: str, batch_size: int, rate: float, seed: int
 ) -> dict[str, Any]:
-    return {
-        "run": name,
-        "batch_size": batch_size,
-        "learning_rate": rate,
-        "seed": seed,
-        "metrics": result["metrics"],
-        "collapsed": result["collapsed"],
-        "task": result["task"],
-        "split": result["split"],
-    }
+    record = {"run": name, "batch_size": batch_size, "learning_rate": rate, "seed": seed}
+    kept = ("failed",) if "failed" in result else ("metrics", "collapsed", "task", "split")
+    return record | {field: result[field] for field in kept}
+
+
+def _told(result: dict[str, Any]) -> str:
+    if "failed" in result:
+        return f"failed: {result['failed']}"
+    return ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items())
 
 
 def summarise_runs(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean, standard deviation and median of each cell, and the selection with its rule."""
-    metric = next(iter(records[0]["metrics"]))
+    finished = [r for r in records if "failed" not in r]
+    if not finished:
+        raise RunFailed(f"every run of the sweep failed; {records[0]['run']}: {_told(records[0])}")
+    metric = next(iter(finished[0]["metrics"]))
     cells = []
-    for batch_size, rate in sorted({(r["batch_size"], r["learning_rate"]) for r in records}):
-        runs = [r for r in records if (r["batch_size"], r["learning_rate"]) == (batch_size, rate)]
+    for batch_size, rate in sorted({_cell(r) for r in records}):
+        runs = [r for r in finished if _cell(r) == (batch_size, rate)]
         spread = {
             name: dataclasses.asdict(summarise([r["metrics"][name] for r in runs]))
-            for name in records[0]["metrics"]
+            for name in (runs[0]["metrics"] if runs else ())
         }
-        collapsed = sum(r["collapsed"] for r in runs)
         cells.append(
             {
                 "batch_size": batch_size,
                 "learning_rate": rate,
                 "runs": len(runs),
-                "collapsed": collapsed,
+                "failed": sum(_cell(r) == (batch_size, rate) for r in records) - len(runs),
+                "collapsed": sum(r["collapsed"] for r in runs),
                 "metrics": spread,
             }
         )
-    best = max(cells, key=lambda cell: cell["metrics"][metric]["mean"])
+    best = max(
+        (cell for cell in cells if cell["runs"]),
+        key=lambda cell: (not cell["failed"], cell["metrics"][metric]["mean"]),
+    )
     chosen = max(
-        (
-            r
-            for r in records
-            if r["batch_size"] == best["batch_size"] and r["learning_rate"] == best["learning_rate"]
-        ),
+        (r for r in finished if _cell(r) == (best["batch_size"], best["learning_rate"])),
         key=lambda r: r["metrics"][metric],
     )
     return {
-        "task": records[0]["task"],
-        "split": records[0]["split"],
+        "task": finished[0]["task"],
+        "split": finished[0]["split"],
         "metric": metric,
         "rule": RULE,
         "best": {k: best[k] for k in ("batch_size", "learning_rate")},
@@ -159,3 +167,7 @@ def summarise_runs(records: list[dict[str, Any]]) -> dict[str, Any]:
         "cells": cells,
         "runs": records,
     }
+
+
+def _cell(record: dict[str, Any]) -> tuple[int, float]:
+    return record["batch_size"], record["learning_rate"]

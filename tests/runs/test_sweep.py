@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from gptbert.commands.sweep import parser
-from gptbert.errors import Interrupted
+from gptbert.errors import Interrupted, RunFailed
 from gptbert.runs import sweep as sweeping
 from tests.fabricated import flags, make_glue, results
 from tests.fixtures_runs import Called, call, refused
@@ -128,6 +128,37 @@ def test_collapsed_runs_are_flagged() -> None:
     (cell,) = sweeping.summarise_runs(records)["cells"]
     assert cell["collapsed"] == 1 and cell["metrics"]["f1"]["median"] == 0.8
     assert sweeping.summarise_runs(records)["best_run"] == "seed0"
+
+
+def test_a_run_that_fails_does_not_end_the_sweep(
+    glue: Path, bert_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One rate fails with seed 1: its cell loses, the rest is done, and nothing is done twice."""
+    run, ran = sweeping.run, []
+
+    def failing(assembly, own, *a: object, **more: object) -> dict:
+        ran.append(own.path.name)
+        if own.path.name == "bs16_lr0.01_seed1":
+            raise RunFailed("the loss became nan at step 3; the last good checkpoint is none")
+        return run(assembly, own, *a, **more)
+
+    monkeypatch.setattr(sweeping, "run", failing)
+    grid = ("--batch_sizes=16", "--learning_rates=1e-2,1e-30", "--seeds=0,1")
+    for count in (4, 4):
+        called = call(*command(glue, bert_dir, tmp_path / "sweep"), *grid)
+        assert called.code == 0 and len(ran) == count
+        assert "bs16_lr0.01_seed1: failed: the loss became nan at step 3" in called.err
+    found = summary(tmp_path / "sweep")
+    whole, broken = found["cells"]
+    assert (whole["runs"], whole["failed"], broken["runs"], broken["failed"]) == (2, 0, 1, 1)
+    assert found["best"]["learning_rate"] == 1e-30
+    assert [r["run"] for r in found["runs"] if "failed" in r] == ["bs16_lr0.01_seed1"]
+
+
+def test_a_sweep_whose_runs_all_fail_says_so() -> None:
+    record = {"run": "a", "batch_size": 16, "learning_rate": 1.0, "seed": 0, "failed": "NaN"}
+    with pytest.raises(RunFailed, match="every run of the sweep failed; a: failed: NaN"):
+        sweeping.summarise_runs([record])
 
 
 def test_one_compilation_for_each_shape(swept) -> None:
