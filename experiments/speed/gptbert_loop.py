@@ -58,7 +58,7 @@ def main() -> None:
         "framework": "gptbert",
         "setup_seconds": ready - flags.started_at,
         "compile_seconds": compiled - ready,
-        "products": str(assembly.products),
+        "products": str(assembly.training.products),
         "shapes": [str(shape) for shape in plan.shapes],
         "versions": versions(),
         "git_commit": git_commit(),

@@ -108,7 +108,7 @@ def main() -> None:
         objective = objective_of(config.objective)
         training = Training(
             describe(build)[0], objective, optimizer, make_layout(-1, 1, 1),
-            compiler_options=products.compiler_options,
+            products=products,
         )  # fmt: skip
         make_state = jax.jit(training.initial_state, donate_argnums=0)
         state: TrainState = make_state(initialize(build, SEED))

@@ -37,7 +37,7 @@ from gptbert.tasks.glue import read_glue_task
 from gptbert.tasks.text import read_docstring_task, read_own_files
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
-from gptbert.training.products import Products, choose_products
+from gptbert.training.products import choose_products
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
 from gptbert.weights.pretrained import check_vocabulary
@@ -57,7 +57,6 @@ class Assembly:
       classes: In the order of the model's outputs, which is that of the data.
       model: The shape; of a GPT with the three tokens that fine-tuning adds.
       compute: How it is computed.
-      products: By which library, on a CPU.
       tokenizer: Of the texts.
       features: By split: `train`, then every evaluation and test split.
       training: Graph, objective, optimizer, layout.
@@ -72,7 +71,6 @@ class Assembly:
     classes: tuple[str, ...]
     model: ModelConfig
     compute: Compute
-    products: Products
     tokenizer: Tokenizer
     features: dict[str, Features]
     training: Training
@@ -221,14 +219,14 @@ def assemble(config: ConfigDict) -> Assembly:
     objective = TextObjective(regression=not classes)
     training = Training(
         graph, objective, optimizer, layout, tuple(config.frozen),
-        compiler_options=products.compiler_options,
+        products=products,
     )  # fmt: skip
     fingerprints = {f"data of {split}": dataset.fingerprint for split, dataset in datasets.items()}
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
     notes = list(dict.fromkeys(notes))  # readers of both splits may say the same
     return Assembly(
-        config, task, classes, model, compute, products, tokenizer, features, training, build,
+        config, task, classes, model, compute, tokenizer, features, training, build,
         start, notes, fingerprints,
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ from gptbert.runs.assemble import check_frozen
 from gptbert.tasks.pretraining import OBJECTIVES, objective_of
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
-from gptbert.training.products import Products, choose_products
+from gptbert.training.products import choose_products
 from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
@@ -61,7 +61,6 @@ class PretrainingAssembly:
       config: Resolved.
       model: The shape, its vocabulary that of the stores.
       compute: How it is computed.
-      products: By which library, on a CPU.
       tokenizer: Of the stores.
       plan: Every batch of the run.
       held_out: What is scored; None where the stores hold nothing out.
@@ -75,7 +74,6 @@ class PretrainingAssembly:
     config: ConfigDict
     model: ModelConfig
     compute: Compute
-    products: Products
     tokenizer: Tokenizer
     plan: PhasedPlan
     held_out: HeldOut | None
@@ -156,7 +154,7 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     objective = objective_of(config.objective)
     training = Training(
         graph, objective, optimizer, layout, tuple(config.frozen),
-        compiler_options=products.compiler_options,
+        products=products,
     )  # fmt: skip
     held_out = None
     if held_out_mixture is not None:
@@ -172,7 +170,7 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
     return PretrainingAssembly(
-        config, model, compute, products, tokenizer, plan, held_out, training, build, start, notes,
+        config, model, compute, tokenizer, plan, held_out, training, build, start, notes,
         fingerprints,
     )  # fmt: skip
 

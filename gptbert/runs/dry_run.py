@@ -12,15 +12,18 @@ from gptbert.pipeline.batch import Batch, real_tokens
 from gptbert.pipeline.plan import TrainingPlan
 from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.finetune import plan_run
+from gptbert.training.products import Products
 from gptbert.training.state import abstract
 from gptbert.training.step import jit_update
 from gptbert.training.trainer import abstract_pieces
 from gptbert.training.vocabulary import take_rows, used_ids
 
 # Sustained matrix-product FLOP/s assumed for the time estimate, by the device's name: measured
-# 150e9 on two cores of a 2023 server CPU; 40% of the published bfloat16 peak elsewhere.
+# 150e9 on two cores of a 2023 server CPU, 250e9 where oneDNN multiplies in bfloat16; 40% of the
+# published bfloat16 peak elsewhere.
 _ASSUMED_FLOPS = {
     "cpu": 150e9,
+    "cpu oneDNN, bfloat16": 250e9,
     "TPU v2": 9e12,
     "TPU v3": 24e12,
     "TPU v4": 110e12,
@@ -85,10 +88,10 @@ def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
     scalar = jax.ShapeDtypeStruct((), np.float32)
     key = jax.ShapeDtypeStruct((2,), np.uint32)
     batch = abstract_pieces(plan.abstract_batches()[-1], plan.pieces)
-    compiled = step.lower(abstract(state), batch, scalar, key).compile()
+    compiled = assembly.training.products.compile(step.lower(abstract(state), batch, scalar, key))
     memory = compiled.memory_analysis()
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    device, rate = jax.devices()[0], assumed_rate()
+    device, rate = jax.devices()[0], assumed_rate(assembly.training.products)
     flops = sum(
         assembly.costs.row(s.positions) * s.rows for s in [_used(plan, k) for k in _sample(plan)]
     )
@@ -99,8 +102,9 @@ def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
             f"parameters: {count:,}",
             f"memory of a step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
             f"estimated time: about {duration(seconds)} of training on {jax.device_count()} x "
-            f"{device.device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s; "
-            f"compiling {len(plan.shapes)} shape(s), scoring and saving come on top",
+            f"{device.device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s "
+            f"({assembly.training.products}); compiling {len(plan.shapes)} shape(s), scoring and "
+            "saving come on top",
         ]
     )
 
@@ -114,10 +118,11 @@ def _used(plan: TrainingPlan, step: int) -> Any:
     return next(shape for shape in plan.shapes if shape.rows == rows)
 
 
-def assumed_rate() -> float:
+def assumed_rate(products: Products) -> float:
     """FLOP/s that all devices together are assumed to sustain."""
     kind = jax.devices()[0].device_kind
-    return _ASSUMED_FLOPS.get(kind, _ASSUMED_OTHERWISE) * jax.device_count()
+    otherwise = _ASSUMED_FLOPS.get(kind, _ASSUMED_OTHERWISE)
+    return _ASSUMED_FLOPS.get(f"{kind} {products}", otherwise) * jax.device_count()
 
 
 def duration(seconds: float) -> str:

@@ -57,9 +57,10 @@ def _cost(assembly: PretrainingAssembly) -> str:
     step = jit_update(assembly.training, state, assembly.plan.pieces)
     scalar, key = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.uint32)
     batch = abstract_pieces(assembly.plan.abstract_batches()[-1], assembly.plan.pieces)
-    memory = step.lower(abstract(state), batch, scalar, key).compile().memory_analysis()
+    lowered = step.lower(abstract(state), batch, scalar, key)
+    memory = assembly.training.products.compile(lowered).memory_analysis()
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    rate = assumed_rate()
+    rate = assumed_rate(assembly.training.products)
     seconds, tokens, computed = _work(assembly, rate)
     return "\n".join(
         [
@@ -67,8 +68,8 @@ def _cost(assembly: PretrainingAssembly) -> str:
             f"memory of a step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
             f"tokens: {tokens / 1e6:,.1f} million, fill {tokens / computed:.3f}",
             f"estimated time: about {duration(seconds)} on {jax.device_count()} x "
-            f"{jax.devices()[0].device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s; compiling, "
-            "scoring and saving come on top",
+            f"{jax.devices()[0].device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s "
+            f"({assembly.training.products}); compiling, scoring and saving come on top",
         ]
     )
 

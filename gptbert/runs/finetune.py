@@ -263,7 +263,7 @@ def _results(
         "steps": steps,
         "shapes": [str(shape) for shape in plan.shapes],
         "hyperparameters": json.loads(config.to_json_best_effort()),
-        "products": str(assembly.products),
+        "products": str(assembly.training.products),
         "train_seconds": round(progress.seconds, 3),
         "examples_per_second": steps * config.batch_size / seconds,
         "tokens_per_second": progress.tokens / seconds,

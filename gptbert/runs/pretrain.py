@@ -207,7 +207,7 @@ def _results(
         "epochs": assembly.plan.epoch(assembly.plan.steps),
         "shapes": [f"{rows} x {positions}" for rows, positions in shapes],
         "hyperparameters": json.loads(config.to_json_best_effort()),
-        "products": str(assembly.products),
+        "products": str(assembly.training.products),
         "train_seconds": round(progress.seconds, 3),
         "tokens": progress.tokens,
         "tokens_per_second": progress.tokens / seconds,

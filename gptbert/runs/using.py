@@ -189,8 +189,8 @@ class Classifier:
         self.max_length = _max_length(source, max_length)
         dtype = compute_dtype or source.training.get("compute_dtype", "float32")
         # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
-        products = choose_products(Compute(dtype).dtype, 0.0)
-        compute = Compute(products.arrays, scan_layers=jax.default_backend() != "cpu")
+        arrays = choose_products(Compute(dtype).dtype, 0.0).arrays  # as in training
+        compute = Compute(arrays, scan_layers=jax.default_backend() != "cpu")
         self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
         check_vocabulary(source.config, self.tokenizer, str(source.folder))
         self.layout = make_layout()
@@ -203,10 +203,7 @@ class Classifier:
         )
         objective = TextObjective(regression=source.is_regression)
         # Scoring updates nothing: the optimizer is there for the form.
-        training = Training(
-            graph, objective, make_optimizer("bert_adam"), self.layout,
-            compiler_options=products.compiler_options,
-        )  # fmt: skip
+        training = Training(graph, objective, make_optimizer("bert_adam"), self.layout)
         self._score = jit_score(training, self._parameters)
         self._shapes: set[Shape] = set()
 

@@ -1,14 +1,19 @@
-"""Which library multiplies matrices on a CPU, and in which precision it does so.
+"""Which library multiplies matrices in training on a CPU, and in which precision it does so.
 
 XLA multiplies by its own library (YNNPACK). On Intel's processors oneDNN, which is a part of XLA
-too, takes a fifth less time for a whole step in float32, and it alone knows the processors' units
-for bfloat16: told so, it rounds the factors of float32 arrays to bfloat16 and adds up in float32.
-That is three times as fast where there is AMX, while arrays of type bfloat16 make XLA's own
-products no faster at all. So on such a CPU `compute_dtype=bfloat16` keeps arrays in float32 and
-lets oneDNN round. `experiments/speed/results` has the figures.
+too, is faster in float32, and it alone knows the processors' units for bfloat16: told so, it rounds
+the factors of float32 arrays to bfloat16 and adds up in float32, three times as fast where there is
+AMX, while arrays of type bfloat16 make XLA's own products no faster at all. So on such a CPU
+`compute_dtype=bfloat16` keeps arrays in float32 and lets oneDNN round while the model is trained;
+it is scored in float32. `experiments/speed/results` has the figures.
 
 What it costs: a program with oneDNN in it cannot be kept in the compilation cache. Short runs,
 whose products take less time than compiling again, do without it in float32.
+
+What it risks: XLA hands oneDNN products together with what stands around them, and where oneDNN
+knows no such combination the process is aborted when it first meets it. Combinations that begin
+with the product were tried on all models here; a program with any other is compiled again without
+oneDNN, and so is everything under a version of XLA that was not tried.
 
 oneDNN reads its precision from the environment, once a process. The first choice holds: whoever
 asks for another one in the same process gets XLA's own products.
@@ -27,7 +32,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 
+_TRIED = ("0.10.",)  # versions of jaxlib
 WORTHWHILE = 1e13  # FLOP of a run: about a minute of products on two cores
 _OPTIONS = {
     "xla_cpu_use_onednn": True,
@@ -46,16 +53,26 @@ class Products:
       library: `XLA` or `oneDNN`.
       precision: What factors are rounded to, `float32` or `bfloat16`; sums are float32.
       arrays: The type of the arrays that are multiplied, for `models.presets.Compute`.
-      compiler_options: For `jax.jit`.
     """
 
     library: str
     precision: str
     arrays: str
-    compiler_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def compile(self, lowered: Any) -> Any:
+        """Compiles what `jax.jit(...).lower` gave."""
+        if self.library == "oneDNN":
+            compiled = lowered.compile(compiler_options=_OPTIONS)
+            if is_safe(compiled.as_text()):
+                return compiled
+            warnings.warn("oneDNN cannot run this program; it is compiled without", stacklevel=2)
+        return lowered.compile()
 
     def __str__(self) -> str:
         return f"{self.library}, {self.precision}"
+
+
+PLAIN = Products("XLA", "float32", "float32")
 
 
 def choose_products(dtype: str, flops: float) -> Products:
@@ -75,7 +92,19 @@ def choose_products(dtype: str, flops: float) -> Products:
     _chosen.add(dtype)
     os.environ[_PRECISION] = _MODES[dtype]  # read at the first product
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
-    return Products("oneDNN", dtype, "float32", dict(_OPTIONS))
+    return Products("oneDNN", dtype, "float32")
+
+
+def is_safe(program: str) -> bool:
+    """Whether all that a compiled program (as text) hands to oneDNN begins with its product."""
+    called = set(re.findall(r"onednn_fusion[\w.]* = [^\n]* calls=%?([\w.\-]+)", program))
+    for computation in re.split(r"\n(?=%|ENTRY)", program):
+        name = re.match(r"%([\w.\-]+) ", computation)
+        if name and name[1] in called:
+            operations = re.findall(r"= \S+ ([\w\-]+)\(", computation)
+            if [each for each in operations if each != "parameter"][:1] != ["dot"]:
+                return False
+    return True
 
 
 def _is_fast(dtype: str) -> bool:
@@ -108,7 +137,9 @@ def processor() -> tuple[str, frozenset[str]]:
 
 @functools.cache
 def _is_known() -> bool:
-    """Whether this version of XLA has the options."""
+    """Whether this version of XLA was tried and has the options."""
+    if not jaxlib.__version__.startswith(_TRIED):
+        return False
     try:
         jax.jit(jnp.negative, compiler_options=_OPTIONS).lower(1.0).compile()
     except Exception:  # whatever type the version at hand raises for an option it lacks

@@ -23,6 +23,7 @@ from gptbert.models.dropout import Noise
 from gptbert.models.parameters import Parameters, merge
 from gptbert.pipeline.batch import Batch
 from gptbert.training.objective import Objective, Sums
+from gptbert.training.products import PLAIN, Products
 from gptbert.training.sharding import Layout
 from gptbert.training.state import TrainState
 
@@ -38,7 +39,7 @@ class Training:
       layout: Where arrays live.
       frozen: Patterns of parameter paths that are not trained.
       dropout: False switches dropout off (tests, the exactness of packing).
-      compiler_options: For `jax.jit`; see `products.Products`.
+      products: By which library the update multiplies; scoring is always XLA's own.
     """
 
     graph: Any
@@ -47,7 +48,7 @@ class Training:
     layout: Layout
     frozen: Sequence[str] = ()
     dropout: bool = True
-    compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    products: Products = PLAIN
 
     def is_trained(self, path: str) -> bool:
         return not any(re.search(pattern, path) for pattern in self.frozen)
@@ -132,7 +133,6 @@ def jit_update(training: Training, state: Any, pieces: int = 1) -> Any:
         in_shardings=(states, layout.rows(leading=pieces > 1), whole, whole),
         out_shardings=(states, whole),
         donate_argnums=0,
-        compiler_options=dict(training.compiler_options),
     )
 
 
@@ -143,7 +143,6 @@ def jit_score(training: Training, parameters: Any) -> Any:
         training.score,
         in_shardings=(layout.tree(parameters), layout.rows()),
         out_shardings=layout.replicated(),
-        compiler_options=dict(training.compiler_options),
     )
 
 
@@ -154,5 +153,4 @@ def jit_measure(training: Training, parameters: Any) -> Any:
         training.measure,
         in_shardings=(layout.tree(parameters), layout.rows()),
         out_shardings=layout.replicated(),
-        compiler_options=dict(training.compiler_options),
     )

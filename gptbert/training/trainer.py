@@ -127,7 +127,8 @@ class CompiledSteps:
             for shapes in plan.abstract_batches()
         ]
         pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
-        self.executables = {_shape(s): pool.submit(low.compile) for s, low in lowered}
+        compiling = training.products.compile
+        self.executables = {_shape(s): pool.submit(compiling, low) for s, low in lowered}
         pool.shutdown(wait=False)
 
     def __call__(

@@ -12,7 +12,7 @@ from gptbert.training.products import WORTHWHILE, choose_products
 
 # One process a precision: oneDNN reads it once. Three updates of a small model.
 PROGRAM = """
-import dataclasses, hashlib, json, sys
+import hashlib, json, sys
 import jax, numpy as np
 from gptbert.models.dropout import step_key
 from gptbert.models.presets import BertConfig, Compute
@@ -23,10 +23,9 @@ from tests import tiny
 CONFIG = BertConfig(layers=1, width=256, heads=4, inner=1024, vocabulary=101, positions=77)
 found = choose_products(sys.argv[1], 0.0)
 fixed, parameters = tiny.training(config=CONFIG, compute=Compute(found.arrays))
-fixed = dataclasses.replace(fixed, compiler_options=found.compiler_options)
 state, batch = fixed.initial_state(parameters), tiny.packed(tiny.features(64))
 step = jit_update(fixed, state)
-compiled = step.lower(state, batch, np.float32(0), step_key(0, 0)).compile()
+compiled = found.compile(step.lower(state, batch, np.float32(0), step_key(0, 0)))
 losses, norms = [], []
 for number in range(3):
     state, scalars = compiled(state, batch, np.float32(1e-3), step_key(0, number))
@@ -40,10 +39,10 @@ print(json.dumps({"products": str(found), "losses": losses, "norms": norms,
 """
 
 
-def run(dtype: str, switch: str) -> dict:
+def run(dtype: str, switch: str, program: str = PROGRAM) -> dict:
     kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", products._PRECISION)}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, dtype],
+        [sys.executable, "-c", program, dtype],
         env={**kept, "JAX_PLATFORMS": "cpu", "GPTBERT_ONEDNN": switch},
         capture_output=True,
         text=True,
@@ -75,7 +74,6 @@ def test_short_runs_keep_the_cache_and_long_ones_multiply_faster(fast_processor)
     assert str(choose_products("float32", WORTHWHILE / 2)) == "XLA, float32"
     found = choose_products("float32", WORTHWHILE)
     assert str(found) == "oneDNN, float32"
-    assert found.compiler_options["xla_cpu_use_onednn"]
     assert os.environ[products._PRECISION] == "STRICT"
 
 
@@ -114,6 +112,56 @@ def test_other_processors_get_what_they_had(fast_processor, monkeypatch, vendor,
     assert str(choose_products("float32", 1e20)) == "XLA, float32"
     found = choose_products("bfloat16", 1e20)
     assert (str(found), found.arrays) == ("XLA, bfloat16", "bfloat16")
+
+
+def test_programs_that_onednn_may_refuse_are_told_by_their_text():
+    fusion = "  %onednn_fusion.1 = f32[2]{0} fusion(%a), kind=kCustom, calls=%fused.1\n"
+    product = "  %dot.1 = f32[2]{0} dot(%p, %p)\n  ROOT %add.1 = f32[2]{0} add(%dot.1, %p)\n}\n"
+    scaled = (
+        "  %multiply.1 = f32[2]{0} multiply(%p, %p)\n  ROOT %dot.1 = f32[2]{0} dot(%p, %p)\n}\n"
+    )
+    computation = "%fused.1 (p: f32[2]) -> f32[2] {\n  %p = f32[2]{0} parameter(0)\n"
+    entry = "\nENTRY %main (a: f32[2]) -> f32[2] {\n"
+    assert products.is_safe(computation + product + entry + fusion)
+    assert not products.is_safe(computation + scaled + entry + fusion)
+    assert products.is_safe(computation + scaled + entry), "nothing there is oneDNN's"
+
+
+# Programs in which XLA joins other things to the products: each is run, or compiled without oneDNN.
+MODELS = """
+import dataclasses, json, sys
+import numpy as np
+from gptbert.models.dropout import step_key
+from gptbert.models.presets import Compute
+from gptbert.training.products import choose_products
+from gptbert.training.step import jit_update
+from tests import tiny_pretraining as tiny
+found = choose_products(sys.argv[1], 0.0)
+losses = {"products": str(found)}
+for name, scan, remat in (("BERT", False, False), ("BERT", True, True), ("GPT", False, True),
+                          ("GPT-2", False, False), ("GPT-2", True, False)):
+    config, objective = tiny.MODELS[name]
+    tiny.MODELS[name] = dataclasses.replace(config, width=256, inner=1024), objective
+    fixed, parameters = tiny.training(name, compute=Compute(found.arrays, scan, remat))
+    state, batch = fixed.initial_state(parameters), tiny.batch(name)
+    compiled = found.compile(jit_update(fixed, state).lower(
+        state, batch, np.float32(0), step_key(0, 0)))
+    for number in range(2):
+        state, scalars = compiled(state, batch, np.float32(1e-5), step_key(0, number))
+    losses[f"{name} {scan} {remat}"] = float(scalars["loss"])
+print(json.dumps(losses))
+"""
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-2)])
+def test_every_model_is_trained_with_onednn(dtype, tolerance):
+    if dtype == "float32":
+        require("avx512f", vendor="GenuineIntel")
+    else:
+        require("amx_bf16", "avx512_bf16")
+    plain, found = run("float32", "0", MODELS), run(dtype, "1", MODELS)
+    assert (plain.pop("products"), found.pop("products")) == ("XLA, float32", f"oneDNN, {dtype}")
+    assert found == pytest.approx(plain, rel=tolerance)
 
 
 def test_float32_products_agree_and_repeat_their_bits():
