@@ -32,6 +32,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from gptbert.models.presets import matrix_parameters, preset
 from gptbert.reports.tables import markdown_table
 
 HERE = Path(__file__).parent
@@ -234,10 +235,35 @@ def report() -> str:
                 ["task", "contestant", "seconds", "times gptbert", "target", "dev metrics"],
             ),
             "",
+            *_limits(steps),
+            "",
             _origin(steps, whole),
             "",
         ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _limits(results: list[dict]) -> list[str]:
+    """What the ratio to the dynamic loop is made of."""
+    lines = ["What the ratio to `longest float32` is made of:", ""]
+    layers = matrix_parameters(preset("minilm-l6-h384"))
+    for task in TASKS:
+        computed, seconds = {}, {}
+        for name in ("gptbert", "longest float32"):
+            found = [r for r in results if (r["task"], r["contestant"]) == (task, name)]
+            if not found:
+                return []
+            steps = [s for r in found for s in r["seconds"]]
+            seconds[name] = statistics.median(steps)
+            computed[name] = sum(r["padded_tokens"] for r in found) / len(steps)
+        rates = {name: 6e-9 * layers * computed[name] / seconds[name] for name in seconds}
+        ours, theirs = "gptbert", "longest float32"
+        lines.append(
+            f"- {task}: {computed[theirs] / computed[ours]:.2f} times the tokens are computed there"
+            f" (padding), at {rates[theirs]:.0f} GFLOP/s of the layers' kernels, against "
+            f"{rates[ours]:.0f} here: {rates[ours] / rates[theirs]:.2f} times as fast a token."
+        )
+    return lines
 
 
 def _origin(steps: list[dict], whole: list[dict]) -> str:

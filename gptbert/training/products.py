@@ -2,10 +2,10 @@
 
 XLA multiplies by its own library (YNNPACK). On Intel's processors oneDNN, which is a part of XLA
 too, is faster in float32, and it alone knows the processors' units for bfloat16: told so, it rounds
-the factors of float32 arrays to bfloat16 and adds up in float32, three times as fast where there is
-AMX, while arrays of type bfloat16 make XLA's own products no faster at all. So on such a CPU
-`compute_dtype=bfloat16` keeps arrays in float32 and lets oneDNN round while the model is trained;
-it is scored in float32. `experiments/speed/results` has the figures.
+the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own products gain
+nothing from arrays of bfloat16. So on such a CPU `compute_dtype=bfloat16` keeps arrays in float32
+and lets oneDNN round while the model is trained; it is scored in float32. The figures are in
+`experiments/speed/results/finetune.md`.
 
 What it costs: a program with oneDNN in it cannot be kept in the compilation cache. Short runs,
 whose products take less time than compiling again, do without it in float32.
@@ -109,7 +109,7 @@ def is_safe(program: str) -> bool:
 
 def _is_fast(dtype: str) -> bool:
     """Whether oneDNN is the faster one here, by what was measured."""
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return False
     vendor, features = processor()
     if dtype == "bfloat16":
