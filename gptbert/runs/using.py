@@ -187,10 +187,10 @@ class Classifier:
         """
         self.source = source
         self.max_length = _max_length(source, max_length)
-        dtype = compute_dtype or source.training.get("compute_dtype", "float32")
+        trained = Compute(source.training.get("compute_dtype", "float32")).dtype
+        dtype = compute_dtype or choose_products(trained, 0.0).arrays  # as it was scored there
         # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
-        arrays = choose_products(Compute(dtype).dtype, 0.0).arrays  # as in training
-        compute = Compute(arrays, scan_layers=jax.default_backend() != "cpu")
+        compute = Compute(dtype, scan_layers=jax.default_backend() != "cpu")
         self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
         check_vocabulary(source.config, self.tokenizer, str(source.folder))
         self.layout = make_layout()
