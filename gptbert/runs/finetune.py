@@ -165,7 +165,7 @@ def run(
         found = saving.restore(chosen["step"])
         assert found is not None
         parameters = found[0].parameters
-    record = _results(assembly, plan, progress, chosen, best)
+    record = _results(assembly, plan, progress, chosen, best) | {"products": steps.products}
     if before is not None:
         record["before"] = before
     record |= _score_all(assembly, scorer, parameters, folder)
@@ -263,7 +263,6 @@ def _results(
         "steps": steps,
         "shapes": [str(shape) for shape in plan.shapes],
         "hyperparameters": json.loads(config.to_json_best_effort()),
-        "products": str(assembly.training.products),
         "train_seconds": round(progress.seconds, 3),
         "examples_per_second": steps * config.batch_size / seconds,
         "tokens_per_second": progress.tokens / seconds,

@@ -110,7 +110,7 @@ def run(
         )  # fmt: skip
 
     # Results.
-    record = _results(assembly, progress, scorer)
+    record = _results(assembly, progress, scorer) | {"products": steps.products}
     record["wall_clock_seconds"] = round(time.perf_counter() - began, 3)
     if leads():
         folder.write("results.json", record)
@@ -207,7 +207,6 @@ def _results(
         "epochs": assembly.plan.epoch(assembly.plan.steps),
         "shapes": [f"{rows} x {positions}" for rows, positions in shapes],
         "hyperparameters": json.loads(config.to_json_best_effort()),
-        "products": str(assembly.training.products),
         "train_seconds": round(progress.seconds, 3),
         "tokens": progress.tokens,
         "tokens_per_second": progress.tokens / seconds,

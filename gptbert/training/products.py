@@ -68,6 +68,12 @@ class Products:
             warnings.warn("oneDNN cannot run this program; it is compiled without", stacklevel=2)
         return lowered.compile()
 
+    def of(self, compiled: Any) -> Products:
+        """How a program that `compile` gave multiplies: these products, or without oneDNN."""
+        if self.library == "oneDNN" and "onednn_fusion" not in compiled.as_text():
+            return Products("XLA", self.arrays, self.arrays)
+        return self
+
     def __str__(self) -> str:
         return f"{self.library}, {self.precision}"
 

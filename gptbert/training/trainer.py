@@ -127,7 +127,7 @@ class CompiledSteps:
             for shapes in plan.abstract_batches()
         ]
         pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
-        compiling = training.products.compile
+        self._products, compiling = training.products, training.products.compile
         self.executables = {_shape(s): pool.submit(compiling, low) for s, low in lowered}
         pool.shutdown(wait=False)
 
@@ -137,6 +137,12 @@ class CompiledSteps:
         whole = self._layout.global_batch(batch)
         compiled = self.executables[_shape(whole)].result()
         return compiled(state, in_pieces(whole, self._pieces), np.float32(learning_rate), key)
+
+    @property
+    def products(self) -> str:
+        """By which library, and in which precision, the shapes multiply."""
+        found = (self._products.of(each.result()) for each in self.executables.values())
+        return "; ".join(dict.fromkeys(map(str, found)))
 
     def wait(self) -> None:
         """Blocks until every shape is compiled."""

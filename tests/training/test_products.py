@@ -137,7 +137,7 @@ from gptbert.training.products import choose_products
 from gptbert.training.step import jit_update
 from tests import tiny_pretraining as tiny
 found = choose_products(sys.argv[1], 0.0)
-losses = {"products": str(found)}
+losses, used = {}, set()
 for name, scan, remat in (("BERT", False, False), ("BERT", True, True), ("GPT", False, True),
                           ("GPT-2", False, False), ("GPT-2", True, False)):
     config, objective = tiny.MODELS[name]
@@ -146,10 +146,11 @@ for name, scan, remat in (("BERT", False, False), ("BERT", True, True), ("GPT", 
     state, batch = fixed.initial_state(parameters), tiny.batch(name)
     compiled = found.compile(jit_update(fixed, state).lower(
         state, batch, np.float32(0), step_key(0, 0)))
+    used.add(str(found.of(compiled)))
     for number in range(2):
         state, scalars = compiled(state, batch, np.float32(1e-5), step_key(0, number))
     losses[f"{name} {scan} {remat}"] = float(scalars["loss"])
-print(json.dumps(losses))
+print(json.dumps(losses | {"products": sorted(used)}))
 """
 
 
@@ -160,7 +161,8 @@ def test_every_model_is_trained_with_onednn(dtype, tolerance):
     else:
         require("amx_bf16", "avx512_bf16")
     plain, found = run("float32", "0", MODELS), run(dtype, "1", MODELS)
-    assert (plain.pop("products"), found.pop("products")) == ("XLA, float32", f"oneDNN, {dtype}")
+    assert plain.pop("products") == ["XLA, float32"]
+    assert f"oneDNN, {dtype}" in found.pop("products"), "every model was compiled without"
     assert found == pytest.approx(plain, rel=tolerance)
 
 
