@@ -5,7 +5,7 @@ same recipe: batches of 32, 3 epochs (SST-2: 1), rate 5e-5, BERT's optimizer as 
 sides. The two sides share weights and data and nothing else: tokenizer, order of the data, head,
 dropout and metrics are each side's own, so that means and spreads are compared, not single runs.
 
-    python experiments/bert/parity_glue.py --data_dir=GLUE run         # gptbert's runs
+    python experiments/bert/parity_glue.py run --data_dir=GLUE         # gptbert's runs
     python experiments/bert/reference_glue.py --data_dir=GLUE          # PyTorch's runs
     python experiments/bert/parity_glue.py report                      # results/parity_glue.md
 

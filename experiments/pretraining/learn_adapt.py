@@ -24,6 +24,7 @@ def adapt(place: Place) -> None:
         fields = adaptation_fields(quick=place.quick) | {
             "corpus": place.store(BOOKS),
             "held_out_corpus": place.store(BOOKS, HELD_OUT),
+            "compute_dtype": place.compute_dtype,
             "init_from": place.weights if start == "pre-trained" else "",
         }
         before, _ = run("pretrain", CONFIG, fields | STANDSTILL, place.run("before", start))

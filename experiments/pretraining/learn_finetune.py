@@ -61,7 +61,8 @@ def _fields(place: Place, of: Key) -> dict[str, Any]:
     seed, task, model, start = of
     epochs = (QUICK_EPOCHS if place.quick else EPOCHS)[task]
     given = TUNING_FIELDS | {"seed": seed, "num_epochs": epochs}
-    given |= {"data_dir": place.glue_dir} | (QUICK_TUNING_FIELDS if place.quick else {})
+    given |= {"data_dir": place.glue_dir, "compute_dtype": place.compute_dtype}
+    given |= QUICK_TUNING_FIELDS if place.quick else {}
     if start == "pre-trained":
         return given | {"init_from": place.run("pretrain", model)}
     given |= {"model": shape(MODELS[model], quick=place.quick)}

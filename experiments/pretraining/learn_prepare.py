@@ -25,7 +25,7 @@ _READ = 1 << 22  # tokens at once
 
 
 def prepare(place: Place) -> None:
-    """Makes what is missing."""
+    """Makes what is missing, on the disk or in the results."""
     texts = inputs(place)
     for kind in [MODELS[name].vocabulary for name in place.models]:
         vocabulary(place, kind, texts["train"])
@@ -72,7 +72,8 @@ def _held_out_books(place: Place, archive: Path) -> Path:
 def vocabulary(place: Place, kind: str, files: list[Path]) -> None:
     """Trains one vocabulary."""
     about = place.results / "prepare.jsonl"
-    if any(r.get("vocabulary") == kind for r in records(about)):
+    known = next((r for r in records(about) if r.get("vocabulary") == kind), None)
+    if known and place.vocabulary(kind).exists():
         return
     size = VOCABULARY_SIZE // 8 if place.quick else VOCABULARY_SIZE
     flags = [f"--input={path}" for path in files]
@@ -80,29 +81,39 @@ def vocabulary(place: Place, kind: str, files: list[Path]) -> None:
         "train-vocabulary", f"--kind={kind}", f"--size={size}", *flags,
         f"--output={place.vocabulary(kind)}", "--quiet",
     )  # fmt: skip
-    append(about, {"vocabulary": kind, "entries": size, "sha256": digest(place.vocabulary(kind)),
+    found = digest(place.vocabulary(kind))
+    if known:
+        _require_same(place.vocabulary(kind), found, known["sha256"])
+        return
+    append(about, {"vocabulary": kind, "entries": size, "sha256": found,
                    "processor_seconds": round(seconds, 1), **_made_by()})  # fmt: skip
 
 
 def store(place: Place, name: str, split: str, tokenizer: Path, files: list[Path]) -> None:
     """Prepares one store, nothing of which is held out."""
     about = place.results / "prepare.jsonl"
-    if any((r.get("store"), r.get("split")) == (name, split) for r in records(about)):
-        return
     path = place.store(name, split)
+    of = {"store": name, "split": split}
+    known = next((r for r in records(about) if of.items() <= r.items()), None)
+    if known and (path / "report.json").exists():
+        return
     flags = [f"--input={path}" for path in files]
     seconds = gptbert(
         "prepare-corpus", f"--tokenizer={tokenizer}", *flags, f"--output={path}", "--held_out=0",
         "--quiet",
     )  # fmt: skip
     report = json.loads((path / "report.json").read_text())
+    fingerprint = TokenStore.open(path).fingerprint
+    if known:
+        _require_same(path, fingerprint, known["fingerprint"])
+        return
     append(about, {
-        "store": name, "split": split, "vocabulary_size": report["tokenizer"]["vocabulary_size"],
+        **of, "vocabulary_size": report["tokenizer"]["vocabulary_size"],
         **{count: report["train"][count] for count in _COUNTS},
         "unknown_rate": report["unknown_rate"],
         "duplicates": report["duplicates"]["documents"],
         "not_read": {kind: each["count"] for kind, each in report["rejects"].items()},
-        "fingerprint": TokenStore.open(path).fingerprint,
+        "fingerprint": fingerprint,
         "processor_seconds": round(seconds, 1), **_made_by(),
     })  # fmt: skip
 
@@ -118,6 +129,12 @@ def frequencies(place: Place, name: str) -> None:
     best = float(held_out[np.argmax(known)] / held_out.sum())
     append(about, {"frequencies": name, "loss": loss, "perplexity": math.exp(loss),
                    "accuracy": best, **_made_by()})  # fmt: skip
+
+
+def _require_same(path: Path, found: str, known: str) -> None:
+    """What is made again, perhaps on another machine, has the bytes that the results tell of."""
+    if found != known:
+        raise SystemExit(f"{path} is {found}, results/prepare.jsonl tells of {known}")
 
 
 def _counts(path: Path) -> np.ndarray:

@@ -18,20 +18,22 @@ KEPT = (
 
 
 def pretrain(place: Place) -> None:
-    """Makes the runs that are missing."""
+    """Makes the runs that are missing, in the results or on the disk (fine-tuning needs them)."""
     for name in place.models:
         model = MODELS[name]
-        about = place.results / "pretrain.jsonl"
-        if any(r["model"] == name for r in records(about)):
+        about, workdir = place.results / "pretrain.jsonl", place.run("pretrain", name)
+        known = any(r["model"] == name for r in records(about))
+        if known and (workdir / "results.json").exists():
             continue
         fields = pretraining_fields(model, quick=place.quick) | {
             "corpus": place.store(model.vocabulary),
             "held_out_corpus": place.store(model.vocabulary, HELD_OUT),
+            "compute_dtype": place.compute_dtype,
         }
-        workdir = place.run("pretrain", name)
         found, seconds = run("pretrain", model.config, fields, workdir)
-        append(about, {"model": name, **kept(found, KEPT), "processor_seconds": seconds,
-                       "curve": training_curve(workdir)})  # fmt: skip
+        if not known:
+            append(about, {"model": name, **kept(found, KEPT), "processor_seconds": seconds,
+                           "curve": training_curve(workdir)})  # fmt: skip
         print(name, found["metrics"], flush=True)
 
 

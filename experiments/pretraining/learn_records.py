@@ -30,6 +30,7 @@ class Place:
       work: Vocabularies, stores, run folders.
       results: Raw results and the report.
       weights: A Hugging Face folder to adapt.
+      compute_dtype: Of all runs.
       models: Those of `learn_cases.MODELS` that are asked for.
       quick: Whether everything is tiny.
     """
@@ -39,6 +40,7 @@ class Place:
     work: Path | None
     results: Path
     weights: Path | None
+    compute_dtype: str
     models: tuple[str, ...]
     quick: bool
 
@@ -108,6 +110,7 @@ def kept(found: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     recipe = {k: v for k, v in found["hyperparameters"].items() if k not in PATHS}
     return {name: found[name] for name in names} | {
         "hyperparameters": recipe,
+        "products": found["products"],
         "versions": found["versions"],
         "git_commit": found["git_commit"],
         "hardware": hardware(),

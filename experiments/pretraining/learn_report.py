@@ -252,6 +252,8 @@ class Report:
             lines.append(
                 f"- {name.replace('_', ' ')}: {', '.join(sorted({str(r[name]) for r in runs}))}"
             )
+        products = {r["products"] for r in runs if "products" in r}
+        lines.append(f"- matrix products: {'; '.join(sorted(products))}")
         versions = sorted({", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in runs})
         lines.append(f"- versions: {'; '.join(versions)}")
         return ["## Made by", "", *lines, ""]

@@ -17,8 +17,9 @@ ratios of medians. Ids must be identical, or there is no figure.
     python experiments/speed/prepare.py time --text=FOLDER --wordpiece=vocab.txt --byte-bpe=DIR
     python experiments/speed/prepare.py report                       # results/prepare.md
 
-Raw results go to results/prepare.jsonl; what is there is not done again. Nothing else may run on
-the machine meanwhile. Loading vocabularies and imports are not counted, except in `store`.
+Raw results go to results/prepare.jsonl; what a machine of the same name has done is not done again.
+Nothing else may run on the machine meanwhile. Loading vocabularies and imports are not counted,
+except in `store`.
 """
 
 from __future__ import annotations
@@ -337,6 +338,7 @@ def time_all(flags: argparse.Namespace) -> None:
 
 def _time_one(flags, kind, name, block, folder, text, files, scratch) -> None:
     key = {"kind": kind, "contestant": name, "block": block, "mb": flags.mb, "seed": flags.seed}
+    key |= {"hardware": hardware()}
     if any(key.items() <= record.items() for record in records()):
         return
     if name == "store":
@@ -344,7 +346,7 @@ def _time_one(flags, kind, name, block, folder, text, files, scratch) -> None:
     else:
         found = measure(name, folder, text) | {"bytes": text.stat().st_size}
         _require_same_ids(key, found)
-    append(key | found | {"versions": versions(), "hardware": hardware()})
+    append(key | found | {"versions": versions()})
     print(kind, block, name, f"{found['bytes'] / 1e6 / found['seconds']:.2f} MB/s", flush=True)
 
 
@@ -359,13 +361,9 @@ def _require_same_ids(key: dict, found: dict) -> None:
 
 
 def report() -> str:
-    """The table, generated from the raw results."""
-    sizes = sorted({record["mb"] for record in records()})
+    """A table for each machine, generated from the raw results."""
     header = ["kind", "text MB", "contestant", "blocks", "MB/s (median)", "spread", "tokens/s",
               "gptbert is faster by", "target", "set-up s", "peak MiB"]  # fmt: skip
-    rows = [row for kind in KINDS for mb in sizes for row in _rows(kind, mb)]
-    machines = sorted({record["hardware"] for record in records()})
-    told = sorted({json.dumps(record["versions"], sort_keys=True) for record in records()})
     lines = [
         "# Preparing text on a CPU",
         "",
@@ -374,18 +372,21 @@ def report() -> str:
         "Set-up and peak memory are those of the contestant's first process; `store` is timed from",
         "process start to the finished store: reading, segmenting, encoding, hashing, writing.",
         "",
-        markdown_table(rows, header),
-        "",
-        f"Hardware: {'; '.join(machines)}. Versions: {'; '.join(told)}.",
-        "",
     ]
+    for machine in sorted({record["hardware"] for record in records()}):
+        here = [record for record in records() if record["hardware"] == machine]
+        sizes = sorted({record["mb"] for record in here})
+        rows = [row for kind in KINDS for mb in sizes for row in _rows(here, kind, mb)]
+        told = sorted({json.dumps(record["versions"], sort_keys=True) for record in here})
+        lines += [f"## {machine}", "", markdown_table(rows, header), ""]
+        lines += [f"Versions: {'; '.join(told)}.", ""]
     return "\n".join(lines)
 
 
-def _rows(kind: str, mb: float) -> list[list[str]]:
+def _rows(here: list[dict], kind: str, mb: float) -> list[list[str]]:
     rows, ours = [], 0.0
     for name in (*CONTESTANTS[kind], "store"):
-        found = [r for r in records() if (r["kind"], r["mb"], r["contestant"]) == (kind, mb, name)]
+        found = [r for r in here if (r["kind"], r["mb"], r["contestant"]) == (kind, mb, name)]
         if not found:
             continue
         speeds = [r["bytes"] / 1e6 / r["seconds"] for r in found]

@@ -15,8 +15,9 @@ Models and shapes are in `pretrain_cases.py`, contestants in `pretrain_gptbert.p
 is everything from the host's batch to the updated state: forward, backward, clipping at 1.0, the
 optimizer, the loss read. Tokens and weights are random, both sides get the same shapes.
 
-Raw results go to results/pretrain.jsonl, all contestants of a block at once; what is there is not
-done again. Nothing else may run on the machine meanwhile. About 20 GB of memory are taken.
+Raw results go to results/pretrain.jsonl, all contestants of a block at once; what a machine of the
+same name has done is not done again. Nothing else may run on the machine meanwhile. About 20 GB of
+memory are taken.
 """
 
 from __future__ import annotations
@@ -48,26 +49,37 @@ SCRIPTS = {
     "products torch": "pretrain_products.py",
 }
 MASKED_ONLY = ("gptbert all", "eager gathered")
+PRODUCTS = ("products xla", "products torch")
 # A contestant's turn takes about so long, at most so many steps.
 TURN_SECONDS, TURN_STEPS = 10.0, 8
 # Who is so many times slower than eager PyTorch is not asked again after the first block.
 TOO_SLOW = 5.0
 
 
-def key(record: dict) -> tuple[str, float, int]:
-    """What a unit of the raw results is."""
-    return record["model"], record["dropout"], record["block"]
+def groups_of(case: Case) -> list[list[str]]:
+    """Who takes turns with whom; all of a group are in memory at once.
+
+    A large model's contestants come in two groups, with gptbert and eager PyTorch in both.
+    """
+    steps = [
+        kind
+        for kind in SCRIPTS
+        if kind not in PRODUCTS and (case.masked or kind not in MASKED_ONLY)
+    ]
+    if not (case.large and case.masked):
+        return [steps, list(PRODUCTS)]
+    first = [kind for kind in steps if kind not in MASKED_ONLY]
+    return [first, ["gptbert", "eager", *MASKED_ONLY], list(PRODUCTS)]
 
 
-def kinds_of(case: Case, known: list[dict]) -> list[str]:
-    """Who takes part in the next block."""
-    kinds = [kind for kind in SCRIPTS if case.masked or kind not in MASKED_ONLY]
+def kinds_of(kinds: list[str], known: list[dict]) -> list[str]:
+    """Who of a group takes part in the next block."""
     fastest = {
         kind: min((s for r in known if r["contestant"] == kind for s in r["seconds"]), default=0.0)
         for kind in kinds
     }
-    limit = TOO_SLOW * (fastest["eager"] or float("inf"))
-    return [k for k in kinds if k.startswith("products") or fastest[k] <= limit]
+    limit = TOO_SLOW * (fastest.get("eager") or float("inf"))
+    return [kind for kind in kinds if fastest[kind] <= limit]
 
 
 def start(kinds: list[str], case: Case, dropout: float) -> list[tuple[Contestant, int]]:
@@ -76,7 +88,7 @@ def start(kinds: list[str], case: Case, dropout: float) -> list[tuple[Contestant
     for kind in kinds:
         each = Contestant(SCRIPTS[kind], kind, case.model, dropout)
         each.wait_until_ready()
-        if kind.startswith("products"):
+        if kind in PRODUCTS:
             ready.append((each, 3))
             continue
         first, last = each.steps(1)["seconds"][0], each.steps(1)["seconds"][0]
@@ -88,16 +100,35 @@ def start(kinds: list[str], case: Case, dropout: float) -> list[tuple[Contestant
 
 def time_case(path: Path, case: Case, dropout: float, blocks: int) -> None:
     """The blocks of one model and dropout that are not there yet."""
-    known = [r for r in records(path) if key(r)[:2] == (case.model, dropout)]
+    unit = (hardware(), case.model, dropout)
+    for number, kinds in enumerate(groups_of(case)):
+        known = [
+            r
+            for r in records(path)
+            if (r["about"]["hardware"], r["model"], r["dropout"]) == unit and r["group"] == number
+        ]
+        _time_group(path, case, dropout, blocks, number, kinds, known)
+
+
+def _time_group(
+    path: Path,
+    case: Case,
+    dropout: float,
+    blocks: int,
+    group: int,
+    kinds: list[str],
+    known: list[dict],
+) -> None:
     missing = [block for block in range(blocks) if block not in {r["block"] for r in known}]
     if not missing:
         return
-    ready = start(kinds_of(case, known), case, dropout)
+    ready = start(kinds_of(kinds, known), case, dropout)
     about = {"hardware": hardware(), "git_commit": git_commit(), "seed": SEED}
     for block in missing:
-        taking_part = kinds_of(case, known)
+        taking_part = kinds_of(kinds, known)
         found = [
-            {"model": case.model, "dropout": dropout, "block": block, "contestant": each.kind}
+            {"model": case.model, "dropout": dropout, "group": group, "block": block}
+            | {"contestant": each.kind}
             | each.steps(count)
             | {"tokens_a_step": case.rows * case.positions, "about": each.about | about}
             for each, count in ready

@@ -23,12 +23,14 @@ class Case:
       model: A preset's name.
       config: The config whose optimizer settings both sides take.
       rows, positions: R and T; every row is full.
+      large: Whether all contestants at once would take more than 20 GB of memory.
     """
 
     model: str
     config: str
     rows: int
     positions: int
+    large: bool = False
 
     @property
     def masked(self) -> bool:
@@ -54,7 +56,7 @@ CASES = {
     case.model: case
     for case in (
         Case("minilm-l6-h384", "configs/bert.py:base", 8, 128),
-        Case("bert-base", "configs/bert.py:base", 8, 128),
+        Case("bert-base", "configs/bert.py:base", 8, 128, large=True),
         Case("gpt2-124m", "configs/gpt2.py:124m", 2, 256),
     )
 }

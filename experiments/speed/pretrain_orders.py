@@ -93,7 +93,9 @@ class Contestant:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.kind} ended without an answer (its message is above)")
+            raise SystemExit(
+                f"{self.kind} ended without an answer: its message is above, or memory ran out"
+            )
         return json.loads(line)
 
     def wait_until_ready(self) -> None:
@@ -103,8 +105,9 @@ class Contestant:
     def steps(self, count: int) -> dict:
         """Takes steps; returns the contestant's answer."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"steps {count}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # what is read then says that it ended
+            self._process.stdin.write(f"steps {count}\n")
+            self._process.stdin.flush()
         return self._read()
 
     def end(self) -> None:

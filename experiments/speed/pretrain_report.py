@@ -66,11 +66,13 @@ class Results:
 
     def block_ratios(self, slower: str, faster: str) -> list[float]:
         """The same within each block that both took part in."""
-        by_block = {r["block"]: statistics.median(r["seconds"]) for r in self.of(faster)}
+        by_block = {
+            (r["group"], r["block"]): statistics.median(r["seconds"]) for r in self.of(faster)
+        }
         return [
-            statistics.median(r["seconds"]) / by_block[r["block"]]
+            statistics.median(r["seconds"]) / by_block[r["group"], r["block"]]
             for r in self.of(slower)
-            if r["block"] in by_block
+            if (r["group"], r["block"]) in by_block
         ]
 
     def products(self, framework: str, every_position: bool) -> tuple[float, float]:
@@ -92,9 +94,7 @@ class Results:
 
 
 def report(found: list[dict]) -> str:
-    """All tables, in Markdown."""
-    units = list(dict.fromkeys((r["model"], r["dropout"]) for r in found))
-    results = [Results(model, dropout, found) for model, dropout in units]
+    """All tables, in Markdown, machine by machine."""
     lines = [
         "# Pre-training speed on a CPU",
         "",
@@ -104,26 +104,29 @@ def report(found: list[dict]) -> str:
         "`gptbert pretrain` compiles, set up by the package alone. Unless a line says otherwise,",
         "gptbert projects only the masked positions of BERT on the vocabulary and `transformers`",
         "all: that part of a ratio is less work, and is told apart below.",
+        "Ratios are of medians over all steps, with the lowest and highest ratio within a block.",
+        "*Less work* is what projecting only the masked positions gives, measured in PyTorch and",
+        "in gptbert; *same work* is what is left between both sides when they project the same",
+        "positions. The whole ratio (eager / gptbert) is the product of the two.",
         "",
-        "## Against the targets",
-        "",
-        _target_table(results),
-        "",
-        "Ratios of medians over all steps, and the lowest and highest ratio within a block.",
-        "",
-        "## Less work, or faster work",
-        "",
-        _work_table(results),
-        "",
-        "The whole ratio (eager / gptbert) is the product of the two before it. *Less work* is",
-        "what projecting only the masked positions gives, measured in PyTorch and in gptbert;",
-        "*same work* is what is left between both sides when they project the same positions.",
-        "",
+    ]
+    for machine in sorted({r["about"]["hardware"] for r in found}):
+        lines += _machine(machine, [r for r in found if r["about"]["hardware"] == machine])
+    return "\n".join(lines)
+
+
+def _machine(name: str, found: list[dict]) -> list[str]:
+    """The tables of one machine."""
+    units = list(dict.fromkeys((r["model"], r["dropout"]) for r in found))
+    results = [Results(model, dropout, found) for model, dropout in units]
+    lines = [
+        f"## {name}", "", *_origin(found), "",
+        "### Against the targets", "", _target_table(results), "",
+        "### Less work, or faster work", "", _work_table(results), "",
     ]  # fmt: skip
     for each in results:
-        lines += [f"## {_title(each)}", "", _step_table(each), "", *_limits(each), ""]
-    lines += ["## Matrix products alone", "", _product_table(results), "", *_origin(found), ""]
-    return "\n".join(lines)
+        lines += [f"### {_title(each)}", "", _step_table(each), "", *_limits(each), ""]
+    return [*lines, "### Matrix products alone", "", _product_table(results), ""]
 
 
 def _title(results: Results) -> str:
@@ -243,15 +246,15 @@ def _product_table(every: list[Results]) -> str:
 
 
 def _origin(found: list[dict]) -> list[str]:
-    """Machine, versions, commits, seeds."""
+    """Instructions, versions, commits, seeds."""
     about = [record["about"] for record in found]
     versions: dict[str, str] = {}
     for each in about:
         versions |= each.get("versions", {})
+    by = sorted({each["products"] for each in about if "products" in each})
     instructions = sorted({each["instructions"] for each in about if "instructions" in each})
     return [
-        f"Hardware: {'; '.join(sorted({each['hardware'] for each in about}))}; "
-        f"PyTorch's kernels: {', '.join(instructions)}.",
+        f"PyTorch's kernels: {', '.join(instructions)}. gptbert's products: {', '.join(by)}.",
         f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.",
         f"Commits: {', '.join(sorted({str(each['git_commit']) for each in about}))}. "
         f"Seeds: {', '.join(sorted({str(each['seed']) for each in about}))}.",

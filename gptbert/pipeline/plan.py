@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gptbert.models.presets import ModelConfig, matrix_parameters
 from gptbert.pipeline.batch import Batch
 from gptbert.pipeline.encode import Features
 from gptbert.pipeline.packing import Shape, assemble, pack
@@ -40,13 +41,13 @@ class CostModel:
         return positions * (self.token + self.pair * positions)
 
 
-def cost_model(layers: int, width: int, inner: int, *, on_cpu: bool) -> CostModel:
+def cost_model(shape: ModelConfig, *, on_cpu: bool) -> CostModel:
     """FLOPs of forward and backward pass; attention pairs weighted by 4 (memory-bound).
 
     A compilation is worth about 6 s of a 150 GFLOP/s CPU, or 20 s of a 50 TFLOP/s accelerator.
     """
-    token = 3.0 * layers * (2 * 4 * width * width + 2 * 2 * width * inner)
-    pair = 4 * 3.0 * layers * 4 * width
+    token = 6.0 * matrix_parameters(shape)
+    pair = 4 * 12.0 * shape.layers * shape.width
     return CostModel(token, pair, 9e11 if on_cpu else 1e15)
 
 

@@ -92,9 +92,7 @@ class Assembly:
 
     @property
     def costs(self) -> Any:
-        on_cpu = jax.default_backend() == "cpu"
-        shape = self.model
-        return cost_model(shape.layers, shape.width, shape.inner, on_cpu=on_cpu)
+        return cost_model(self.model, on_cpu=jax.default_backend() == "cpu")
 
     def initial_parameters(self, seed: int) -> Parameters:
         """Loaded parameters with newly drawn heads, placed on the mesh."""

@@ -90,8 +90,7 @@ class PretrainingAssembly:
     @property
     def throughput(self) -> Throughput:
         """What a token costs here."""
-        shape = self.model
-        return Throughput(shape.layers, shape.width, shape.inner, shape.vocabulary, device_peak())
+        return Throughput(self.model, device_peak())
 
     def initial_parameters(self) -> Parameters:
         """Loaded parameters, the missing ones drawn from the seed, placed on the mesh.
@@ -129,13 +128,12 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     if held_out_mixture is None:
         notes.append("the corpus holds nothing out: nothing is scored while it is learnt")
 
-    costs = cost_model(
-        model.layers, model.width, model.inner, on_cpu=jax.default_backend() == "cpu"
-    )
-    plan = _plan(config, mixture, tokenizer, layout, costs)
-    products = choose_products(
-        config.compute_dtype, 6.0 * matrix_parameters(model) * _tokens(config)
-    )
+    costs = cost_model(model, on_cpu=jax.default_backend() == "cpu")
+    phases = [(float(share), int(length)) for share, length in config.phases]
+    plan = _plan(config, phases, mixture, tokenizer, layout, costs)
+    steps = phase_steps(phases, config.steps)
+    tokens = sum(count * config.batch_size * length for length, count in steps)
+    products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
     compute = Compute(products.arrays, _scan_layers(config), config.remat)
     build = _builder(config.objective, model, compute)
     graph, wanted = describe(build)
@@ -331,11 +329,15 @@ def _creation(config: ConfigDict) -> tuple[Creation, Masking]:
 
 
 def _plan(
-    config: ConfigDict, mixture: Mixture, tokenizer: Tokenizer, layout: Layout, costs: CostModel
+    config: ConfigDict,
+    phases: Sequence[tuple[float, int]],
+    mixture: Mixture,
+    tokenizer: Tokenizer,
+    layout: Layout,
+    costs: CostModel,
 ) -> PhasedPlan:
     """The plan of the training."""
     multiple = layout.row_multiple * config.accumulate
-    phases = [(float(share), int(length)) for share, length in config.phases]
     if config.objective != "next_token":
         creation, masking = _creation(config)
         return plan_instances(
@@ -370,16 +372,6 @@ def _held_out(
     creation = dataclasses.replace(creation, length=length)
     return held_out_instances(
         mixture, tokenizer, creation=creation, masking=masking, costs=costs, **sizes
-    )
-
-
-def _tokens(config: ConfigDict) -> float:
-    """About how many tokens the run sees."""
-    return sum(
-        steps * config.batch_size * length
-        for length, steps in phase_steps(
-            [(float(share), int(length)) for share, length in config.phases], config.steps
-        )
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gptbert.models.presets import ModelConfig, matrix_parameters
 from gptbert.pipeline.batch import Batch, MaskedTargets, TokenTargets
 
 # Published dense bfloat16 peaks, FLOP/s of one device as JAX counts them (a v2 or v3 chip is two).
@@ -38,14 +39,11 @@ class Throughput:
     """The costs of one model on the devices at hand.
 
     Attributes:
-      layers, width, inner, vocabulary: Of the model.
+      model: Its shape.
       peak: FLOP/s of all devices together; None where no published figure is known (a CPU).
     """
 
-    layers: int
-    width: int
-    inner: int
-    vocabulary: int
+    model: ModelConfig
     peak: float | None
 
     def flops(self, batch: Batch) -> float:
@@ -54,15 +52,17 @@ class Throughput:
         tokens = int(np.count_nonzero(segments))
         causal = isinstance(batch.targets, TokenTargets)
         pairs = _pairs(segments) / (2 if causal else 1)
-        body = 6.0 * self.layers * (4 * self.width**2 + 2 * self.width * self.inner) * tokens
-        return body + 12.0 * self.layers * self.width * pairs + self._head(batch.targets)
+        body = 6.0 * matrix_parameters(self.model) * tokens
+        attention = 12.0 * self.model.layers * self.model.width * pairs
+        return body + attention + self._head(batch.targets)
 
     def _head(self, targets: Any) -> float:
         if not isinstance(targets, MaskedTargets | TokenTargets):
             return 0.0
         projected = float(np.count_nonzero(targets.weights))
-        dense = self.width**2 if isinstance(targets, MaskedTargets) else 0
-        return 6.0 * (self.width * self.vocabulary + dense) * projected
+        width = self.model.width
+        dense = width**2 if isinstance(targets, MaskedTargets) else 0
+        return 6.0 * (width * self.model.vocabulary + dense) * projected
 
     def rates(self, flops_per_second: float) -> dict[str, float]:
         """What the log records of a rate."""

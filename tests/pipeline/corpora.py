@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from gptbert.models.presets import BertConfig
 from gptbert.pipeline.mixture import Mixture
 from gptbert.pipeline.plan import cost_model
 from gptbert.tokenizers.interface import SpecialTokens
 from tests.tiny_store import make_store
 
-COSTS = cost_model(2, 64, 256, on_cpu=True)
+COSTS = cost_model(BertConfig(layers=2, width=64, heads=2, inner=256), on_cpu=True)
 CLS, SEP, MASK, END = 1, 2, 3, 4
 VOCABULARY = 101
 BERT = SimpleNamespace(

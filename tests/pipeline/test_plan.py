@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptbert.models.presets import preset
 from gptbert.pipeline.packing import Shape, pack
 from gptbert.pipeline.plan import (
     TrainingPlan,
@@ -17,7 +18,7 @@ from gptbert.pipeline.plan import (
 )
 from tests import tiny
 
-COSTS = cost_model(6, 384, 1536, on_cpu=True)
+COSTS = cost_model(preset("minilm-l6-h384"), on_cpu=True)
 
 
 @pytest.mark.property

@@ -15,6 +15,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from gptbert.metrics.glue import accuracy, f1, pearson
+from gptbert.models.presets import BertConfig
 from gptbert.pipeline.plan import cost_model
 from gptbert.runs import assemble
 from gptbert.training.run_log import RunLog, read_metrics
@@ -411,7 +412,7 @@ def test_nothing_compiles_after_the_first_evaluation(
         scalars(log, step, values)
 
     # Compilations that cost nothing, so that the plan takes more than one shape.
-    costs = cost_model(2, 16, 32, on_cpu=True)
+    costs = cost_model(BertConfig(layers=2, width=16, heads=2, inner=32), on_cpu=True)
     free = dataclasses.replace(costs, compilation=0.0)
     monkeypatch.setattr(assemble, "cost_model", lambda *a, **more: free)
     monkeypatch.setattr(RunLog, "scalars", mark)
