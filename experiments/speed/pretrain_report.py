@@ -61,8 +61,24 @@ class Results:
         return statistics.median(self.seconds(kind) or [math.nan])
 
     def ratio(self, slower: str, faster: str) -> float:
-        """Of the medians."""
-        return self.median(slower) / self.median(faster)
+        """Of the medians over the blocks that both took part in; NaN if there are none."""
+        shared = self._blocks(slower) & self._blocks(faster)
+        medians = (
+            statistics.median(
+                [
+                    s
+                    for r in self.of(kind)
+                    if (r["group"], r["block"]) in shared
+                    for s in r["seconds"]
+                ]
+                or [math.nan]
+            )
+            for kind in (slower, faster)
+        )
+        return next(medians) / next(medians)
+
+    def _blocks(self, kind: str) -> set[tuple[int, int]]:
+        return {(r["group"], r["block"]) for r in self.of(kind)}
 
     def block_ratios(self, slower: str, faster: str) -> list[float]:
         """The same within each block that both took part in."""
@@ -104,7 +120,8 @@ def report(found: list[dict]) -> str:
         "`gptbert pretrain` compiles, set up by the package alone. Unless a line says otherwise,",
         "gptbert projects only the masked positions of BERT on the vocabulary and `transformers`",
         "all: that part of a ratio is less work, and is told apart below.",
-        "Ratios are of medians over all steps, with the lowest and highest ratio within a block.",
+        "Ratios are of medians over the steps of those blocks that both took part in, with the",
+        "lowest and highest ratio within a block.",
         "*Less work* is what projecting only the masked positions gives, measured in PyTorch and",
         "in gptbert; *same work* is what is left between both sides when they project the same",
         "positions. The whole ratio (eager / gptbert) is the product of the two.",
@@ -254,7 +271,7 @@ def _origin(found: list[dict]) -> list[str]:
     by = sorted({each["products"] for each in about if "products" in each})
     instructions = sorted({each["instructions"] for each in about if "instructions" in each})
     return [
-        f"PyTorch's kernels: {', '.join(instructions)}. gptbert's products: {', '.join(by)}.",
+        f"PyTorch's kernels: {', '.join(instructions)}. gptbert's products: {'; '.join(by)}.",
         f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.",
         f"Commits: {', '.join(sorted({str(each['git_commit']) for each in about}))}. "
         f"Seeds: {', '.join(sorted({str(each['seed']) for each in about}))}.",
