@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jaxlib
 import pytest
 
 from gptbert.training import products
@@ -52,7 +53,9 @@ def run(dtype: str, switch: str, program: str = PROGRAM) -> dict:
 
 
 def require(*features: str, vendor: str = "") -> None:
-    """Skips where the processor lacks what the choice asks for."""
+    """Skips where the version of XLA or the processor lacks what the choice asks for."""
+    if not jaxlib.__version__.startswith(products._TRIED):
+        pytest.skip(f"oneDNN is not used under jaxlib {jaxlib.__version__}, which was not tried")
     here, known = products.processor()
     if (vendor and vendor != here) or not set(features) & known:
         pytest.skip(f"this processor is none of {vendor or 'any vendor'} with {features}")
