@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 
-_TRIED = ("0.10.",)  # versions of jaxlib
+_TRIED = ("0.10.", "0.12.")  # versions of jaxlib
 WORTHWHILE = 1e13  # FLOP of a run: about a minute of products on two cores
 _OPTIONS = {
     "xla_cpu_use_onednn": True,
