@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,8 @@ def test_origins_of_the_standard_library() -> None:
     )
     assert not ids[0] & ids[1] and not texts[0] & texts[1]
     share = len(dev.examples) / (len(train.examples) + len(dev.examples))
-    assert 0.3 < share < 0.37 and len(dev.examples) > 250
+    enough = 300 if sys.version_info < (3, 13) else 250  # 3.13 has fewer modules
+    assert 0.3 < share < 0.37 and len(dev.examples) > enough
 
 
 def test_origins_are_the_same_again(tmp_path: Path) -> None:
