@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gptbert.runs import prepare_corpus
-from gptbert.runs.prepare_corpus import Request
+from gptbert.corpora import prepare as module
+from gptbert.corpora.prepare import Request
 
 WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "it", "was", "for", "on", "they", "one"]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -21,7 +21,7 @@ _DRIVER = """\
 import sys, time
 from gptbert import cli
 from gptbert.pipeline import store_files, store_writer
-from gptbert.runs import prepare_corpus
+from gptbert.corpora import prepare as module
 
 write = store_files.LocalFiles.write
 
@@ -33,7 +33,7 @@ store_files.LocalFiles.write = write_slowly  # in the workers too, who import th
 
 if __name__ == "__main__":
     for name, value in {portion}.items():
-        setattr(prepare_corpus, name, value)
+        setattr(module, name, value)
     store_writer.StoreWriter.__init__.__kwdefaults__["shard_tokens"] = {shard_tokens}
     sys.exit(cli.main(["prepare-corpus", *sys.argv[1:]]))
 """
@@ -62,10 +62,8 @@ def write_corpus(folder: Path, files: int = 30, seed: int = 0, sentences: int = 
 def prepare(monkeypatch, tmp_path: Path, output: str | Path = "store", **changes):
     """Prepares `tmp_path/text` with `tmp_path/vocab.txt` in small portions; returns the report."""
     for name, value in PORTION.items():
-        monkeypatch.setattr(prepare_corpus, name, value)
-    monkeypatch.setitem(
-        prepare_corpus.StoreWriter.__init__.__kwdefaults__, "shard_tokens", SHARD_TOKENS
-    )
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setitem(module.StoreWriter.__init__.__kwdefaults__, "shard_tokens", SHARD_TOKENS)
     settings = {
         "tokenizer": str(tmp_path / "vocab.txt"),
         "inputs": (str(tmp_path / "text"),),
@@ -75,7 +73,7 @@ def prepare(monkeypatch, tmp_path: Path, output: str | Path = "store", **changes
     } | changes
     where = output if "://" in str(output) else str(tmp_path / output)
     request = Request(output=str(where), **settings)
-    return prepare_corpus.prepare_corpus(request, quiet=True)
+    return module.prepare_corpus(request, quiet=True)
 
 
 def start(tmp_path: Path, output: str = "store", workers: int = 2, limit: int = 0):

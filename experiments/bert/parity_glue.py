@@ -22,8 +22,6 @@ import argparse
 import importlib.util
 import itertools
 import json
-import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +29,7 @@ import tempfile
 from pathlib import Path
 
 from gptbert.metrics.summary import differ, summarise
+from gptbert.processor import processor
 from gptbert.reports.tables import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,13 +41,6 @@ EPOCHS = {"sst2": 1}
 def records(path: Path) -> list[dict]:
     """The finished runs of one side."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def hardware() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return found[1] if found else platform.processor()
 
 
 def run_one(task: str, seed: int, data_dir: Path, init_from: Path, scratch: Path) -> dict:
@@ -82,7 +74,7 @@ def run_one(task: str, seed: int, data_dir: Path, init_from: Path, scratch: Path
         "task": task,
         "hyper_parameters": found["hyperparameters"] | {"data_dir": "", "init_from": ""},
         "git_commit": found["git_commit"],
-        "hardware": hardware(),
+        "hardware": str(processor()),
         "timed": False,
     }
 

@@ -22,7 +22,6 @@ import itertools
 import json
 import math
 import platform
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +47,7 @@ from reference_recipe import (
 )
 
 from gptbert.datasets.glue import read_glue
+from gptbert.processor import processor
 
 RESULTS = Path(__file__).parent / "results" / "parity_glue_reference.jsonl"
 
@@ -122,16 +122,6 @@ def score(task: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]
     return metrics
 
 
-def hardware() -> str:
-    """Names the processor and the number of threads that PyTorch uses."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = re.search(r"model name\s*: (.+)", cpuinfo.read_text())
-        model = found[1] if found else model
-    return f"{model}, {torch.get_num_threads()} threads"
-
-
 def versions() -> dict[str, str]:
     """Names what a run's result may depend on."""
     modules = (torch, transformers, np, scipy, sklearn)
@@ -174,7 +164,7 @@ def run_one(task: str, seed: int, args: argparse.Namespace) -> dict:
         "seconds": round(time.time() - started, 1),
         "timed": False,  # runs share the machine with other work: the seconds compare nothing
         "versions": versions(),
-        "hardware": hardware(),
+        "hardware": f"{processor().name}, {torch.get_num_threads()} threads",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

@@ -34,7 +34,7 @@ from learn_cases import MODELS
 from learn_finetune import finetune
 from learn_prepare import prepare
 from learn_pretrain import pretrain
-from learn_records import RESULTS, Place
+from learn_records import RESULTS, Place, require_precision
 from learn_report import write_report
 
 STAGES = {
@@ -87,6 +87,8 @@ def main() -> None:
         models=tuple(flags.models),
         quick=flags.quick,
     )
+    if set(stages) - {"report"}:
+        require_precision(place)
     for stage in stages:
         STAGES[stage](place)
 

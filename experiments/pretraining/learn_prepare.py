@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from learn_cases import MODELS, VOCABULARY_SIZE
-from learn_records import Place, append, digest, gptbert, hardware, records
+from learn_records import Place, append, digest, gptbert, records
 
 from gptbert.pipeline.store import TokenStore
-from gptbert.runs.folder import git_commit, versions
+from gptbert.processor import processor
+from gptbert.runs.record import git_commit, versions
 
 BOOKS = "books"  # the store of the books in the ids of the weights that are adapted
 HELD_OUT = "heldout"
@@ -148,4 +149,4 @@ def _counts(path: Path) -> np.ndarray:
 
 
 def _made_by() -> dict[str, object]:
-    return {"versions": versions(), "git_commit": git_commit(), "hardware": hardware()}
+    return {"versions": versions(), "git_commit": git_commit(), "hardware": str(processor())}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import platform
-import re
 import resource
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from gptbert.processor import processor
 
 RESULTS = Path(__file__).parent / "results"
 # Fields of a config that say where something lies on one machine.
@@ -67,18 +66,23 @@ def records(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def require_precision(place: Place) -> None:
+    """Ends the program where raw results were made in another precision than is asked for."""
+    for path in sorted(place.results.glob("*.jsonl")):
+        recipes = (record.get("hyperparameters", {}) for record in records(path))
+        others = {recipe.get("compute_dtype") for recipe in recipes} - {None, place.compute_dtype}
+        if others:
+            raise SystemExit(
+                f"{path} has runs in {', '.join(sorted(others))}, expected {place.compute_dtype}: "
+                "one table compares runs of one precision; see --compute_dtype and --results"
+            )
+
+
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Adds a line to a file of raw results."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(record) + "\n")
-
-
-def hardware() -> str:
-    """The processor's name and the number of cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{found[1] if found else platform.processor()}, {os.cpu_count()} cores"
 
 
 def gptbert(*arguments: object) -> float:
@@ -113,7 +117,7 @@ def kept(found: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         "products": found["products"],
         "versions": found["versions"],
         "git_commit": found["git_commit"],
-        "hardware": hardware(),
+        "hardware": str(processor()),
         "timed": False,  # the machine may have had other work: wall-clock seconds compare nothing
     }
 

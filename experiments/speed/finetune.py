@@ -23,8 +23,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +31,7 @@ import time
 from pathlib import Path
 
 from gptbert.models.presets import matrix_parameters, preset
+from gptbert.processor import processor
 from gptbert.reports.tables import markdown_table
 
 HERE = Path(__file__).parent
@@ -75,13 +74,6 @@ TARGETS = {
     ("cola", "steps", "longest bfloat16"): 1.0,
     ("mrpc", "steps", "longest bfloat16"): 1.0,
 }
-
-
-def hardware() -> str:
-    """The processor's name and the number of cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{found[1] if found else platform.processor()}, {os.cpu_count()} cores"
 
 
 def records(path: Path) -> list[dict]:
@@ -142,7 +134,7 @@ class Contestant:
 def time_steps(data_dir: Path, init_from: Path, blocks: int) -> None:
     """Blocks of steps, the contestants in turn; one warm-up block each that does not count."""
     for task in TASKS:
-        here = [r for r in records(STEPS) if (r["task"], r["hardware"]) == (task, hardware())]
+        here = [r for r in records(STEPS) if (r["task"], r["hardware"]) == (task, str(processor()))]
         done = len({r["block"] for r in here})
         if done >= blocks:
             continue
@@ -153,7 +145,7 @@ def time_steps(data_dir: Path, init_from: Path, blocks: int) -> None:
             answers = [(each, each.steps(BLOCK[each.name])) for each in contestants]
             for each, answer in answers:
                 record = {"task": task, "contestant": each.name, "block": block, **answer}
-                append(STEPS, record | {"about": each.about, "hardware": hardware()})
+                append(STEPS, record | {"about": each.about, "hardware": str(processor())})
                 print(task, block, each.name, statistics.median(answer["seconds"]), flush=True)
         for each in contestants:
             each.end()
@@ -163,7 +155,7 @@ def time_whole_runs(data_dir: Path, init_from: Path, contestants: list[str]) -> 
     """One whole 3-epoch run of each side from process start, compilation and scoring included."""
     for task in TASKS:
         for name in contestants:
-            key = (task, name, hardware())
+            key = (task, name, str(processor()))
             if key in {(r["task"], r["contestant"], r["hardware"]) for r in records(WHOLE)}:
                 continue
             began = time.time()
@@ -173,7 +165,7 @@ def time_whole_runs(data_dir: Path, init_from: Path, contestants: list[str]) -> 
                 found = _whole_reference(task, name, data_dir, init_from, began)
             seconds = time.time() - began
             append(WHOLE, {"task": task, "contestant": name, "total_seconds": seconds,
-                           "hardware": hardware(), **found})  # fmt: skip
+                           "hardware": str(processor()), **found})  # fmt: skip
             print(task, name, round(seconds, 1), flush=True)
 
 

@@ -24,7 +24,7 @@ from gptbert.models.dropout import step_key  # noqa: E402
 from gptbert.pipeline.batch import real_tokens  # noqa: E402
 from gptbert.runs.assemble import assemble  # noqa: E402
 from gptbert.runs.finetune import lean_vocabulary, plan_run, start_state  # noqa: E402
-from gptbert.runs.folder import git_commit, versions  # noqa: E402
+from gptbert.runs.record import git_commit, versions  # noqa: E402
 from gptbert.training.schedules import make_schedule  # noqa: E402
 from gptbert.training.trainer import CompiledSteps  # noqa: E402
 

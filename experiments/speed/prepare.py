@@ -32,7 +32,6 @@ import json
 import multiprocessing
 import os
 import platform
-import re
 import resource
 import statistics
 import subprocess
@@ -44,6 +43,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gptbert.processor import processor
 from gptbert.reports.tables import markdown_table
 from gptbert.tokenizers import gpt_words, load_tokenizer
 
@@ -58,13 +58,6 @@ CONTESTANTS = {
 }
 TARGETS = {"wordpiece": 2.5, "bpe": 1.0, "byte-bpe": 1.0, "sentencepiece": 1.0}
 PROCESSES = 2
-
-
-def hardware() -> str:
-    """The processor's name and the number of cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{found[1] if found else platform.processor()}, {os.cpu_count()} cores"
 
 
 def versions() -> dict[str, str]:
@@ -343,7 +336,7 @@ def time_all(flags: argparse.Namespace) -> None:
 
 def _time_one(flags, kind, name, block, folder, text, files, scratch) -> None:
     key = {"kind": kind, "contestant": name, "block": block, "mb": flags.mb, "seed": flags.seed}
-    key |= {"hardware": hardware()}
+    key |= {"hardware": str(processor())}
     if any(key.items() <= record.items() for record in records()):
         return
     if name == "store":

@@ -28,12 +28,13 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from finetune import hardware, records
+from finetune import records
 from pretrain_cases import CASES, QUICK_CASES, SEED, Case
 from pretrain_orders import Contestant
 from pretrain_report import report
 
-from gptbert.runs.folder import git_commit
+from gptbert.processor import processor
+from gptbert.runs.record import git_commit
 
 RESULTS = Path(__file__).parent / "results"
 # Kind -> script, in the order of their turns. Only BERT has those of `MASKED_ONLY`.
@@ -100,7 +101,7 @@ def start(kinds: list[str], case: Case, dropout: float) -> list[tuple[Contestant
 
 def time_case(path: Path, case: Case, dropout: float, blocks: int) -> None:
     """The blocks of one model and dropout that are not there yet."""
-    unit = (hardware(), case.model, dropout)
+    unit = (str(processor()), case.model, dropout)
     for number, kinds in enumerate(groups_of(case)):
         known = [
             r
@@ -123,7 +124,7 @@ def _time_group(
     if not missing:
         return
     ready = start(kinds_of(kinds, known), case, dropout)
-    about = {"hardware": hardware(), "git_commit": git_commit(), "seed": SEED}
+    about = {"hardware": str(processor()), "git_commit": git_commit(), "seed": SEED}
     for block in missing:
         taking_part = kinds_of(kinds, known)
         found = [

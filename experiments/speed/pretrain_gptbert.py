@@ -28,7 +28,7 @@ from gptbert.models.presets import Compute  # noqa: E402
 from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel  # noqa: E402
 from gptbert.pipeline.batch import Batch, MaskedTargets, TokenTargets  # noqa: E402
 from gptbert.pipeline.instance_plan import SLOTS  # noqa: E402
-from gptbert.runs.folder import git_commit, versions  # noqa: E402
+from gptbert.runs.record import git_commit, versions  # noqa: E402
 from gptbert.tasks.pretraining import objective_of  # noqa: E402
 from gptbert.training.optimizer import make_optimizer  # noqa: E402
 from gptbert.training.products import WORTHWHILE, choose_products  # noqa: E402

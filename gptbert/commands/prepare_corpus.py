@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
       Interrupted: SIGTERM; the same command continues.
     """
     flags = _parse(arguments)
-    from gptbert.runs.prepare_corpus import Request, prepare_corpus
-    from gptbert.runs.prepare_corpus_report import summary
+    from gptbert.corpora.prepare import Request, prepare_corpus
+    from gptbert.corpora.report import summary
 
     request = Request(
         tokenizer=flags.tokenizer,

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
       RunFailed: A worker was killed.
     """
     flags = _parse(arguments)
-    from gptbert.runs.train_vocabulary import Request, summary, train_vocabulary
+    from gptbert.corpora.vocabulary import Request, summary, train_vocabulary
 
     if flags.cased and flags.lowercase:
         raise UserError("--cased and --lowercase exclude each other; expected one of them")

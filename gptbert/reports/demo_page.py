@@ -135,13 +135,15 @@ def _held_out(pretraining: Mapping[str, Any]) -> str:
 
 def _told(summary: Mapping[str, Any]) -> str:
     """What the accuracies are of, and how far chance alone may carry them."""
-    examples, classes = summary["texts"]["dev"], summary["texts"]["classes"]
+    texts = summary["texts"]
+    examples, classes = texts["dev"], ", ".join(texts["classes"])
     majority = summary["models"][0]["majority"]["accuracy"]
     error = math.sqrt(0.25 / examples)
     return (
-        f"Accuracy over {examples:,} descriptions of functions in {', '.join(classes)}; the most "
-        f"frequent module alone gives {majority:.3f}, the standard error of an accuracy is at most "
-        f"{error:.3f}. These functions are not in the text of the pre-training."
+        f"Accuracy over {examples:,} descriptions of functions in {classes}, after fine-tuning "
+        f"on {texts['train']:,} others; the most frequent module alone gives {majority:.3f}, the "
+        f"standard error of an accuracy is at most {error:.3f}. The functions that are scored are "
+        "not in the text of the pre-training."
     )
 
 
@@ -195,7 +197,7 @@ def _details(summary: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 def _environment(runs: Mapping[str, list[Run]]) -> list[tuple[str, object]]:
     results = next(iter(runs.values()))[0].results
-    kept = ("device_kind", "device_count", "git_commit", "versions")
+    kept = ("device_kind", "device_count", "processor", "git_commit", "versions")
     return environment({name: results[name] for name in kept if name in results})
 
 

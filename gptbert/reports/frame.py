@@ -93,6 +93,7 @@ def environment(results: Mapping[str, Any]) -> list[tuple[str, object]]:
     named = {
         "device_kind": "device",
         "device_count": "devices",
+        "processor": "processor",
         "steps": "steps",
         "wall_clock_seconds": "wall-clock seconds",
         "examples_per_second": "examples per second",

@@ -23,10 +23,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from gptbert.corpora.prepare import Request as StoreRequest
+from gptbert.corpora.prepare import prepare_corpus
+from gptbert.corpora.vocabulary import Request as VocabularyRequest
+from gptbert.corpora.vocabulary import train_vocabulary
 from gptbert.datasets.demo_corpus import library_documents, read_origins
 from gptbert.errors import UserError
 from gptbert.pipeline.store_format import MANIFEST
-from gptbert.runs import prepare_corpus, train_vocabulary
 from gptbert.runs.finetune import finetune
 from gptbert.runs.folder import RunFolder, write_json
 from gptbert.runs.output import json_line, make_folder, whole_file
@@ -56,12 +59,14 @@ class Sizes:
     Attributes:
       vocabulary: Entries.
       held_out: Share of the documents that pre-training is scored on.
+      labels: Descriptions to fine-tune on: few, as where pre-training is worth its while.
       prompts: What the GPT goes on after.
       sample: Tokens that it adds.
     """
 
     vocabulary: int = 2048
     held_out: float = 0.05
+    labels: int = 300
     prompts: tuple[str, ...] = ("return", "raised when", "the", "if the file")
     sample: int = 40
 
@@ -88,7 +93,7 @@ def demo(
         return summary
     make_folder(workdir)
     _tell("the texts: documentation topics and docstrings of the standard library")
-    texts = _write_texts(workdir)
+    texts = _write_texts(workdir, sizes.labels)
     models = [_both_stages(family, configs, workdir, sizes) for family in FAMILIES]
     gpt = workdir / "pretrain-gpt"
     samples = sample_texts(gpt, sizes.prompts, tokens=sizes.sample, most_likely=10, seed=0)
@@ -103,12 +108,13 @@ def demo(
     return summary
 
 
-def _write_texts(workdir: Path) -> dict[str, Any]:
+def _write_texts(workdir: Path, labels: int) -> dict[str, Any]:
     """Writes the labelled sets, and the text without the dev set; returns what they amount to."""
     train, dev = read_origins()
     documents = library_documents(left_out=dev)
-    for split, dataset in (("train", train), ("dev", dev)):
-        rows = [{"description": e.texts[0], "module": e.label} for e in dataset.examples]
+    used = {"train": train.examples[:labels], "dev": dev.examples}  # in the order of a hash
+    for split, examples in used.items():
+        rows = [{"description": e.texts[0], "module": e.label} for e in examples]
         _write_lines(workdir / f"{split}.jsonl", rows)
     rows = [{"id": document.id, "text": document.text} for document in documents]
     _write_lines(workdir / "corpus.jsonl", rows)
@@ -116,8 +122,8 @@ def _write_texts(workdir: Path) -> dict[str, Any]:
         "documents": len(documents),
         "words": sum(len(document.text.split()) for document in documents),
         "bytes": sum(len(document.text.encode()) for document in documents),
-        "train": len(train.examples),
-        "dev": len(dev.examples),
+        "train": len(used["train"]),
+        "dev": len(used["dev"]),
         "classes": list(train.classes),
     }
 
@@ -178,12 +184,12 @@ def _prepare(
 ) -> dict[str, Any]:
     """Trains the vocabulary and fills the store, unless they are there; returns its report."""
     if not (store / MANIFEST).exists():
-        request = train_vocabulary.Request(
+        request = VocabularyRequest(
             kind=kind, inputs=(str(corpus),), output=str(vocabulary), size=sizes.vocabulary
         )
-        train_vocabulary.train_vocabulary(request, quiet=True)
-    return prepare_corpus.prepare_corpus(
-        prepare_corpus.Request(
+        train_vocabulary(request, quiet=True)
+    return prepare_corpus(
+        StoreRequest(
             tokenizer=str(vocabulary),
             inputs=(str(corpus),),
             output=str(store),

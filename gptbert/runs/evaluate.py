@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from gptbert.datasets import Dataset
@@ -24,8 +23,9 @@ from gptbert.errors import UserError
 from gptbert.metrics.glue import confusion_matrix, glue_metrics, is_constant, majority_baseline
 from gptbert.runs.chunks import in_chunks
 from gptbert.runs.finetune import prediction_records
-from gptbert.runs.folder import git_commit, versions, write_json
+from gptbert.runs.folder import write_json
 from gptbert.runs.output import json_line, make_folder, whole_file
+from gptbert.runs.record import run_record
 from gptbert.runs.submit import files_of
 from gptbert.runs.using import Classifier, Source, read_json
 from gptbert.tasks.classification import label_numbers, predictions
@@ -213,7 +213,7 @@ def _measures(classifier: Classifier, material: Material, outputs: np.ndarray) -
 
 
 def _description(classifier: Classifier, material: Material) -> dict[str, Any]:
-    source, device = classifier.source, jax.devices()[0]
+    source = classifier.source
     return {
         "task": material.task,
         "split": material.split,
@@ -222,10 +222,7 @@ def _description(classifier: Classifier, material: Material) -> dict[str, Any]:
         "model": {"folder": str(source.folder), "step": source.step, "task": source.task},
         "max_length": classifier.max_length,
         "fingerprints": {"data": material.dataset.fingerprint, **classifier.fingerprints},
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "device_kind": device.device_kind,
-        "device_count": jax.device_count(),
+        **run_record(),
     }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +19,9 @@ from gptbert.datasets.submission import write_submission
 from gptbert.metrics.glue import confusion_matrix, is_constant, majority_baseline
 from gptbert.pipeline.plan import TrainingPlan, run_shapes, total_steps
 from gptbert.runs.assemble import Assembly, assemble
-from gptbert.runs.folder import RunFolder, git_commit, versions, write_json
+from gptbert.runs.folder import RunFolder, write_json
 from gptbert.runs.output import json_line, make_folder, whole_file
+from gptbert.runs.record import run_record
 from gptbert.runs.saving import Saving
 from gptbert.runs.scoring import Scorer
 from gptbert.runtime import StopRequest, stop_on_sigterm
@@ -216,19 +215,6 @@ def _evaluation_steps(config: ConfigDict, plan: TrainingPlan) -> list[int]:
     if not config.eval_every:
         return plan.epoch_ends()
     return sorted({*range(config.eval_every, plan.steps, config.eval_every), plan.steps})
-
-
-def run_record() -> dict[str, Any]:
-    """Command, time, versions, commit and devices of this process."""
-    device = jax.devices()[0]
-    return {
-        "command": shlex.join(["gptbert", *sys.argv[1:]]),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "device_kind": device.device_kind,
-        "device_count": jax.device_count(),
-    }
 
 
 def _results(

@@ -20,8 +20,9 @@ from gptbert.runs.assemble_pretraining import (
     head_kind,
     parameter_count,
 )
-from gptbert.runs.finetune import run_record, schedule_of
+from gptbert.runs.finetune import schedule_of
 from gptbert.runs.folder import RunFolder, leads, wait_for_all, write_json
+from gptbert.runs.record import run_record
 from gptbert.runs.saving import Saving
 from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.tasks.pretraining import held_out_metrics

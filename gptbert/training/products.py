@@ -24,15 +24,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import platform
 import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jaxlib
+
+from gptbert.processor import processor
 
 _TRIED = ("0.10.", "0.12.")  # versions of jaxlib
 WORTHWHILE = 1e13  # FLOP of a run: about a minute of products on two cores
@@ -119,28 +119,16 @@ def _is_fast(dtype: str) -> bool:
     """Whether oneDNN is the faster one here, by what was measured."""
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return False
-    vendor, features = processor()
+    here = processor()
     if dtype == "bfloat16":
-        return bool({"amx_bf16", "avx512_bf16"} & features)
-    return vendor == "GenuineIntel" and "avx512f" in features
+        return bool({"amx_bf16", "avx512_bf16"} & here.features)
+    return here.vendor == "GenuineIntel" and "avx512f" in here.features
 
 
 def _may_be(dtype: str) -> bool:
     """Whether this process's oneDNN has that precision, or none yet."""
     given = os.environ.get(_PRECISION, _MODES[dtype]).upper()
     return given == _MODES[dtype] and _chosen <= {dtype}
-
-
-@functools.cache
-def processor() -> tuple[str, frozenset[str]]:
-    """The vendor and the features of the processor as Linux tells them; empty elsewhere."""
-    told = Path("/proc/cpuinfo")
-    if platform.machine() != "x86_64" or not told.exists():
-        return "", frozenset()
-    text = told.read_text(errors="replace")
-    vendor = re.search(r"vendor_id\s*:\s*(\S+)", text)
-    flags = re.search(r"flags\s*:\s*(.+)", text)
-    return vendor[1] if vendor else "", frozenset(flags[1].split() if flags else ())
 
 
 @functools.cache

@@ -98,6 +98,7 @@ def test_results(run: Path) -> None:
     assert math.isclose(found["examples_per_second"], rate, rel_tol=0.01)
     assert found["tokens_per_second_with_padding"] >= found["tokens_per_second"] > 0
     assert found["device_count"] == jax.device_count() and found["device_kind"] == "cpu"
+    assert found["processor"].endswith(("core", "cores"))
     libraries = {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"}
     assert set(found["versions"]) == libraries
     assert "git_commit" in found and len(found["git_commit"] or 40 * "0") >= 40

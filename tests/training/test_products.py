@@ -8,6 +8,7 @@ import sys
 import jaxlib
 import pytest
 
+from gptbert.processor import Processor
 from gptbert.training import products
 from gptbert.training.products import WORTHWHILE, choose_products
 
@@ -56,8 +57,8 @@ def require(*features: str, vendor: str = "") -> None:
     """Skips where the version of XLA or the processor lacks what the choice asks for."""
     if not jaxlib.__version__.startswith(products._TRIED):
         pytest.skip(f"oneDNN is not used under jaxlib {jaxlib.__version__}, which was not tried")
-    here, known = products.processor()
-    if (vendor and vendor != here) or not set(features) & known:
+    here = products.processor()
+    if (vendor and vendor != here.vendor) or not set(features) & here.features:
         pytest.skip(f"this processor is none of {vendor or 'any vendor'} with {features}")
 
 
@@ -68,8 +69,8 @@ def fast_processor(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.delenv(products._PRECISION, raising=False)
     monkeypatch.setattr(products, "_chosen", set())
-    features = frozenset({"avx512f", "amx_bf16"})
-    monkeypatch.setattr(products, "processor", lambda: ("GenuineIntel", features))
+    here = Processor("Xeon", 2, "GenuineIntel", frozenset({"avx512f", "amx_bf16"}))
+    monkeypatch.setattr(products, "processor", lambda: here)
     monkeypatch.setattr(products, "_is_known", lambda: True)
 
 
@@ -111,7 +112,9 @@ def test_what_the_user_has_set_is_never_overridden(fast_processor, monkeypatch, 
     [("", ()), ("GenuineIntel", ("avx2",)), ("AuthenticAMD", ("avx512f",))],
 )
 def test_other_processors_get_what_they_had(fast_processor, monkeypatch, vendor, features):
-    monkeypatch.setattr(products, "processor", lambda: (vendor, frozenset(features)))
+    monkeypatch.setattr(
+        products, "processor", lambda: Processor("", 1, vendor, frozenset(features))
+    )
     assert str(choose_products("float32", 1e20)) == "XLA, float32"
     found = choose_products("bfloat16", 1e20)
     assert (str(found), found.arrays) == ("XLA, bfloat16", "bfloat16")

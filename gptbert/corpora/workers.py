@@ -19,8 +19,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from gptbert.corpora.units import Setup, UnitEncoder
 from gptbert.errors import Interrupted, RunFailed, UserError
-from gptbert.runs.prepare_corpus_units import Setup, UnitEncoder
 from gptbert.runtime import StopRequest
 
 Task = tuple[int, Sequence[Any], Sequence[str]]  # unit, its sources, its pieces that are there

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gptbert.corpora import prepare as module
+from gptbert.corpora.units import Setup, UnitEncoder, finished_pieces
 from gptbert.errors import RunFailed, UserError
 from gptbert.pipeline.store import TokenStore
-from gptbert.runs import prepare_corpus
-from gptbert.runs.prepare_corpus_units import Setup, UnitEncoder, finished_pieces
 from tests.tiny_corpus import content, prepare, start, write_corpus, write_vocabulary
 from tests.tiny_store import flip
 
@@ -86,13 +86,13 @@ def test_killed_at_any_moment_it_goes_on(whole, monkeypatch, pieces):
         with pytest.raises(UserError, match="is an unfinished token store"):
             TokenStore.open(whole / output)
     asked = []
-    encode_units = prepare_corpus.encode_units
+    encode_units = module.encode_units
 
     def watched(setup, tasks, workers, stop):
         asked.extend(tasks)
         return encode_units(setup, tasks, workers, stop)
 
-    monkeypatch.setattr(prepare_corpus, "encode_units", watched)
+    monkeypatch.setattr(module, "encode_units", watched)
     prepare(monkeypatch, whole, output)
     # What was finished is not asked for again, and a unit goes on behind its last piece.
     done = {int(name[:6]) for name in left if "-last" in name}
@@ -145,7 +145,7 @@ def test_two_at_once_are_refused(whole, monkeypatch):
 @pytest.mark.e2e
 def test_a_disk_that_takes_no_more(whole, monkeypatch):
     """A limit on the size of files stands in for a full disk: the big piece cannot be written."""
-    monkeypatch.setitem(prepare_corpus.__dict__, "PIECE_TOKENS", 1 << 20)
+    monkeypatch.setitem(module.__dict__, "PIECE_TOKENS", 1 << 20)
     monkeypatch.setattr("tests.tiny_corpus.PORTION", {"PIECE_TOKENS": 1 << 20, "UNIT_BYTES": 4000})
     process = start(whole, "full", limit=20_480)
     told = process.communicate(timeout=20)[1]
@@ -159,18 +159,18 @@ def test_a_disk_that_takes_no_more(whole, monkeypatch):
 
 def test_a_crash_while_shards_are_written(whole, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_corpus.StoreWriter, "commit", lambda *_: 1 / 0)
+        patch.setattr(module.StoreWriter, "commit", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(patch, whole, "crashed")
     assert (whole / "crashed" / "train" / "00000.tokens").exists()
     assert not (whole / "crashed" / "manifest.json").exists()
-    monkeypatch.setattr(prepare_corpus, "encode_units", lambda setup, tasks, *_: iter(tasks))
+    monkeypatch.setattr(module, "encode_units", lambda setup, tasks, *_: iter(tasks))
     prepare(monkeypatch, whole, "crashed")  # no unit is encoded again
     assert content(whole / "crashed") == content(whole / "whole")
 
 
 def test_a_killed_worker_is_told_with_what_it_read(whole, monkeypatch):
-    encode_units = prepare_corpus.encode_units
+    encode_units = module.encode_units
 
     def killing(*arguments):
         for count, found in enumerate(encode_units(*arguments)):
@@ -182,7 +182,7 @@ def test_a_killed_worker_is_told_with_what_it_read(whole, monkeypatch):
             yield found
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_corpus, "encode_units", killing)
+        patch.setattr(module, "encode_units", killing)
         with pytest.raises(RunFailed, match=r"a worker that read .*\.txt .*exit code -9"):
             prepare(patch, whole, "starved", workers=2)
     prepare(monkeypatch, whole, "starved")
@@ -191,10 +191,10 @@ def test_a_killed_worker_is_told_with_what_it_read(whole, monkeypatch):
 
 def test_a_damaged_piece_is_named(whole, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_corpus, "_merge", lambda *_: 1 / 0)
+        patch.setattr(module, "_merge", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(patch, whole, "damaged")
-    pieces, done = finished_pieces(prepare_corpus.open_files(whole / "damaged"))
+    pieces, done = finished_pieces(module.open_files(whole / "damaged"))
     assert len(pieces) == len(done) > 5
     many = max(pieces.values(), key=len)
     assert len(many) > 5

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from gptbert.corpora.prepare import cores
+from gptbert.corpora.word_counts import Counted, bar, count_sources
 from gptbert.datasets.documents import find_sources
 from gptbert.errors import UserError, nearest
-from gptbert.runs.prepare_corpus import cores
-from gptbert.runs.train_vocabulary_counts import Counted, bar, count_sources
 from gptbert.tokenizers import load_tokenizer
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.bpe_files import write_bpe

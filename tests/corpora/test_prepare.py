@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from gptbert.cli import main
+from gptbert.corpora import prepare as module
+from gptbert.corpora.merge import Seen
+from gptbert.corpora.prepare import Request
+from gptbert.corpora.report import summary
 from gptbert.datasets.documents import document_hash, is_held_out
 from gptbert.datasets.sentences import split_sentences
 from gptbert.errors import UserError
 from gptbert.pipeline.store import TokenStore
-from gptbert.runs import prepare_corpus
-from gptbert.runs.prepare_corpus import Request
-from gptbert.runs.prepare_corpus_merge import Seen
-from gptbert.runs.prepare_corpus_report import summary
 from gptbert.tokenizers import load_tokenizer
 from tests.tiny_corpus import WORDS, content, prepare, write_corpus, write_vocabulary
 
@@ -163,7 +163,7 @@ def test_rejects_have_reasons(corpus, tmp_path, monkeypatch, capsys):
 
 
 def test_only_bert_cuts_documents_into_sentences():
-    from gptbert.runs.prepare_corpus_units import _encoder
+    from gptbert.corpora.units import _encoder
 
     class Stub:
         kind = "byte-bpe"
@@ -239,8 +239,8 @@ def test_progress_tells_speed_and_time_left(monkeypatch, terminal):
     told = io.StringIO()
     told.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", told)
-    monkeypatch.setattr(prepare_corpus, "_LINE_EVERY", -1.0)
-    with prepare_corpus._Progress(total=10_000_000, done=2_000_000, quiet=False) as progress:
+    monkeypatch.setattr(module, "_LINE_EVERY", -1.0)
+    with module._Progress(total=10_000_000, done=2_000_000, quiet=False) as progress:
         time.sleep(0.15)
         progress.show(0, 1_000_000)
         time.sleep(0.15)

@@ -18,9 +18,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gptbert.corpora.units import Tally, group
 from gptbert.datasets.documents import Reject, Source, read_documents
 from gptbert.errors import RunFailed
-from gptbert.runs.prepare_corpus_units import Tally, group
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.train_words import WordCounts, count_words
 

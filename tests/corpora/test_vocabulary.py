@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from gptbert import cli
+from gptbert.corpora import vocabulary as module
+from gptbert.corpora import word_counts
+from gptbert.corpora.vocabulary import Request, summary, train_vocabulary
 from gptbert.errors import UserError
-from gptbert.runs import train_vocabulary as module
-from gptbert.runs import train_vocabulary_counts
-from gptbert.runs.train_vocabulary import Request, summary, train_vocabulary
 from gptbert.tokenizers import load_tokenizer
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.train_words import WordCounts
@@ -84,7 +84,7 @@ def test_writes_what_can_be_loaded(kind: str, texts: Path, tmp_path: Path) -> No
 def test_files_do_not_depend_on_processes_or_order(
     kind: str, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_vocabulary_counts, "PORTION_BYTES", 3_000)
+    monkeypatch.setattr(word_counts, "PORTION_BYTES", 3_000)
     train(kind, tmp_path / "one", texts)
     names = sorted(texts.iterdir(), reverse=True)
     report = train(kind, tmp_path / "two", *names, workers=2)
@@ -95,7 +95,7 @@ def test_files_do_not_depend_on_processes_or_order(
 def test_forgetting_rare_words_does_not_depend_on_processes(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_vocabulary_counts, "PORTION_BYTES", 3_000)
+    monkeypatch.setattr(word_counts, "PORTION_BYTES", 3_000)
     add = WordCounts.add
     monkeypatch.setattr(WordCounts, "add", lambda mine, other: add(mine, other, 90))
     reports = [train("byte-bpe", tmp_path / f"{n}", texts, size=270, workers=n) for n in (1, 2)]

@@ -21,23 +21,23 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gptbert.datasets.documents import Source, find_sources
-from gptbert.errors import Interrupted, UserError
-from gptbert.pipeline.store import TokenStore
-from gptbert.pipeline.store_files import Files, open_files
-from gptbert.pipeline.store_format import MANIFEST, REPORT, SPLITS, TOKENIZER, UNFINISHED
-from gptbert.pipeline.store_writer import StoreWriter
-from gptbert.runs import prepare_corpus_plan as plans
-from gptbert.runs.prepare_corpus_merge import Totals, merge
-from gptbert.runs.prepare_corpus_report import build_report
-from gptbert.runs.prepare_corpus_units import (
+from gptbert.corpora import plan as plans
+from gptbert.corpora.merge import Totals, merge
+from gptbert.corpora.report import build_report
+from gptbert.corpora.units import (
     Piece,
     Setup,
     finished_pieces,
     group,
     load_piece,
 )
-from gptbert.runs.prepare_corpus_workers import encode_units
+from gptbert.corpora.workers import encode_units
+from gptbert.datasets.documents import Source, find_sources
+from gptbert.errors import Interrupted, UserError
+from gptbert.pipeline.store import TokenStore
+from gptbert.pipeline.store_files import Files, open_files
+from gptbert.pipeline.store_format import MANIFEST, REPORT, SPLITS, TOKENIZER, UNFINISHED
+from gptbert.pipeline.store_writer import StoreWriter
 from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gptbert.corpora.merge import COUNTS, Totals
+from gptbert.corpora.units import Tally
 from gptbert.pipeline.store_format import SPLITS
-from gptbert.runs.prepare_corpus_merge import COUNTS, Totals
-from gptbert.runs.prepare_corpus_units import Tally
 
 MANY_UNKNOWN = 0.02
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from gptbert.corpora.units import Piece, Tally
 from gptbert.pipeline.store_format import SPLITS
 from gptbert.pipeline.store_writer import StoreWriter
-from gptbert.runs.prepare_corpus_units import Piece, Tally
 
 
 class Seen:

@@ -1,0 +1,1 @@
+"""From raw text to a vocabulary and a token store: all cores, bounded memory, safe to kill."""
