@@ -63,10 +63,10 @@ def _set_compilation_cache() -> None:
     chosen = os.environ.get("GPTBERT_COMPILATION_CACHE")
     if chosen == "0":
         return
-    folder = Path(chosen) if chosen else Path.home() / ".cache" / "gptbert" / "xla"
-    try:
+    try:  # a user without a home, or one that cannot be written, does without
+        folder = Path(chosen) if chosen else Path.home() / ".cache" / "gptbert" / "xla"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")

@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from gptbert import runtime
 
 # Allocates and frees what a training step does; prints the page faults of the last rounds.
 PROGRAM = """
@@ -53,6 +56,17 @@ def test_compilation_cache_is_where_the_user_says(tmp_path):
     assert run(GPTBERT_COMPILATION_CACHE="0")[1] == "None"
     own = str(tmp_path / "own")
     assert run(JAX_COMPILATION_CACHE_DIR=own, GPTBERT_COMPILATION_CACHE="0")[1] == own
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("JAX_COMPILATION_CACHE_DIR", "GPTBERT_COMPILATION_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    runtime._set_compilation_cache()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
 def test_sigterm_is_noticed_and_the_handler_given_back():

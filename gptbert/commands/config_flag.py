@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 
 from gptbert.errors import UserError, nearest
 
+_ONE_PATTERN = re.compile(r"\([^,'\"]*\|[^,'\"]*\)\S*")  # "(pooler|bert)/": no list
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -147,7 +149,7 @@ def _parse(field: str, text: str, kind: type) -> Any:
 
 
 def _parse_tuple(text: str) -> tuple[Any, ...]:
-    if text.startswith(("(", "[")):
+    if text.startswith(("(", "[")) and not _ONE_PATTERN.fullmatch(text):
         value = ast.literal_eval(text)
         return tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -45,8 +45,9 @@ def main(arguments: list[str]) -> int:
     flags = _parse(arguments)
     folder = model_folder(flags)
     from gptbert.runs import evaluate as runs
-    from gptbert.runs.using import Classifier, read_classifier
+    from gptbert.runs.using import Classifier, check_compute, read_classifier
 
+    check_compute(flags.max_length, flags.compute_dtype)
     source = read_classifier(folder, step=flags.step, classes=flags.classes)
     tell_unfinished(source)
     if flags.file is not None:
@@ -55,7 +56,10 @@ def main(arguments: list[str]) -> int:
         )
     else:
         material = runs.read_task_split(source, flags.task, flags.data_dir, flags.split)
-    output = flags.output or runs.default_output(source, material, flags.step)
+    output = flags.output or runs.default_output(
+        source, material, flags.step,
+        as_trained=flags.max_length is None and flags.compute_dtype is None,
+    )  # fmt: skip
     runs.check(source, material, output)
     classifier = Classifier(source, max_length=flags.max_length, compute_dtype=flags.compute_dtype)
     record = runs.evaluate(classifier, material, output)

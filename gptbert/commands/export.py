@@ -42,6 +42,8 @@ def main(arguments: list[str]) -> int:
         named = ", ".join(source.classes) or f"{source.outputs} outputs without names"
         head = "a score" if source.is_regression else f"classes: {named}"
     print(f"exported {folder}{which} to {flags.output} ({head})")
+    for tensor in source.ignored:
+        print(f"not exported: {tensor}")
     if source.step is not None and not metrics_at(source):
         print("the model card has no figures: the run measured nothing at this step")
     return 0

@@ -51,8 +51,9 @@ def main(arguments: list[str]) -> int:
     flags = _parse(arguments)
     folder = model_folder(flags)
     from gptbert.runs.predict import predict
-    from gptbert.runs.using import Classifier, read_classifier
+    from gptbert.runs.using import Classifier, check_compute, read_classifier
 
+    check_compute(flags.max_length, flags.compute_dtype)
     source = read_classifier(folder, step=flags.step, classes=flags.classes)
     stream, count = _texts(flags, source)
     source.check_texts(count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -35,6 +35,13 @@ class Columns(NamedTuple):
     texts: tuple[str, ...]
     label: str
     labelled: bool
+
+
+def check_text_columns(names: Sequence[object]) -> None:
+    """Refuses anything but one column of texts, or two for pairs."""
+    if not 1 <= len(names) <= 2 or not all(isinstance(name, str) and name for name in names):
+        found = ", ".join(map(str, names)) or "nothing"
+        raise UserError(f"text_columns={found}: expected the name of one column, or two for pairs")
 
 
 def format_of(path: Path) -> str:

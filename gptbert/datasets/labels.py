@@ -10,6 +10,7 @@ from gptbert.errors import UserError, nearest
 
 # Narrower than `float()`, which also takes `nan`, `infinity`, `1_000` and digits of any script.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LARGEST_SCORE = 3.4e38
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 
 
@@ -60,6 +61,8 @@ def _score(where: str, line: int, label: str) -> float:
     score = float(label) if _NUMBER.fullmatch(label) else math.nan
     if not math.isfinite(score):
         raise UserError(f"{where}:{line}: label {label!r} is not a number; scores are expected")
+    if abs(score) > _LARGEST_SCORE:
+        raise UserError(f"{where}:{line}: label {label!r} is too large for a float32 score")
     return score
 
 

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from gptbert.datasets import Dataset, Example
-from gptbert.datasets.columns import FORMATS, Columns, Row, Source, format_of, read_columns
+from gptbert.datasets.columns import (
+    FORMATS,
+    Columns,
+    Row,
+    Source,
+    check_text_columns,
+    format_of,
+    read_columns,
+)
 from gptbert.datasets.labels import resolve_labels
 from gptbert.errors import UserError
 
@@ -41,6 +49,7 @@ def read_text_file(
     Raises:
       UserError: names file and line, what was found and what was expected.
     """
+    check_text_columns(text_columns)
     file_format = format_of(path)
     if file_format == "txt":
         raise UserError(f"{path}: plain text has no columns; expected .tsv, .csv or .jsonl")
@@ -79,6 +88,7 @@ def stream_text_file(
     Raises:
       UserError: as `read_text_file`.
     """
+    check_text_columns(text_columns)
     stream: Source = sys.stdin.buffer if str(source) == "-" else Path(source)
     if file_format is None:
         file_format = format_of(stream) if isinstance(stream, Path) else "txt"

@@ -11,12 +11,16 @@ SHOWN_WRONG, SHOWN_RIGHT = 12, 8
 LONG_TEXT = 300  # characters, beyond which a text is folded
 
 
-def examples_table(predictions: Sequence[Mapping[str, Any]]) -> str:
+def examples_table(
+    predictions: Sequence[Mapping[str, Any]], examples: int, right_answers: int | None
+) -> str:
     """Shows the most confident mistakes first (of scores the largest errors), then right answers.
 
     Args:
       predictions: Objects with `texts`, `label`, `prediction` and, for classes, `probabilities`
         ({class: probability} or a list). Examples without a label are left out.
+      examples: Of the split, of which `predictions` may be a part.
+      right_answers: Among all of these; None where it is not known.
 
     Returns:
       HTML: a note that counts what is shown, and a table; "" if there is nothing to show.
@@ -27,14 +31,19 @@ def examples_table(predictions: Sequence[Mapping[str, Any]]) -> str:
     shown = wrong[:SHOWN_WRONG] + right[:SHOWN_RIGHT]
     if not shown:
         return ""
-    note = (
-        f"{len(right):,} of {len(known):,} are right. Shown: {len(wrong[:SHOWN_WRONG])} of "
-        f"{len(wrong):,} mistakes, the most confident first, and {len(right[:SHOWN_RIGHT])} of "
-        "the right answers."
-    )
+    if right_answers is None and len(known) == examples:
+        right_answers = len(right)
+    counts = (f"{len(wrong[:SHOWN_WRONG])}", f"{len(right[:SHOWN_RIGHT])}")
+    note = f"Shown: {counts[0]} mistakes, the most confident first, and {counts[1]} right answers."
+    if right_answers is not None:
+        note = (
+            f"{right_answers:,} of {examples:,} are right. Shown: {counts[0]} of "
+            f"{examples - right_answers:,} mistakes, the most confident first, and {counts[1]} of "
+            "the right answers."
+        )
     if _is_score(known[0]):
         shown = sorted(known, key=_surprise, reverse=True)[: SHOWN_WRONG + SHOWN_RIGHT]
-        note = f"{len(shown):,} of {len(known):,} examples, the largest errors first."
+        note = f"{len(shown):,} of {examples:,} examples, the largest errors first."
     head = "".join(
         f'<th scope="col">{text}</th>'
         for text in ("Verdict", "Text", "Label", "Prediction", "Confidence")

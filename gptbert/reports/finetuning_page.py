@@ -89,13 +89,20 @@ def _cards(results: Mapping[str, Any]) -> str:
 
 def _warning(results: Mapping[str, Any]) -> str:
     predictions = [row["prediction"] for row in results.get("predictions") or []]
-    if len(predictions) < 2 or not is_constant(predictions):
+    if not predictions or not _is_collapsed(results, predictions):
         return ""
     return (
         f'<section><p class="warning"><strong>Collapsed run:</strong> every prediction is '
         f"{escape(number(predictions[0]))}. "
         "Another seed, a lower learning rate or more warm-up helps.</p></section>\n"
     )
+
+
+def _is_collapsed(results: Mapping[str, Any], predictions: Sequence[str | float]) -> bool:
+    """As recorded of the whole split; else seen from the predictions, if all of them are here."""
+    if "collapsed" in results:
+        return bool(results["collapsed"])
+    return 2 <= len(predictions) == results["examples"] and is_constant(predictions)
 
 
 def _metrics_table(results: Mapping[str, Any]) -> str:
@@ -145,5 +152,7 @@ def _class_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _examples(results: Mapping[str, Any]) -> str:
-    table = examples_table(results.get("predictions") or [])
+    rows, examples = results.get("predictions") or [], results["examples"]
+    right = int(np.trace(results["confusion"]["matrix"])) if results.get("confusion") else None
+    table = examples_table(rows, examples, right)
     return section("Examples", table) if table else ""

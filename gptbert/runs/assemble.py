@@ -38,9 +38,10 @@ from gptbert.tasks.text import read_docstring_task, read_own_files
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.products import choose_products
+from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
-from gptbert.weights.pretrained import check_vocabulary
+from gptbert.weights.pretrained import check_pairs, check_vocabulary
 from gptbert.weights.run_folder import is_run_folder
 from gptbert.weights.sources import Weights, read_weights
 
@@ -160,6 +161,7 @@ def check_numbers(config: ConfigDict) -> None:
         )
     Compute(dtype=config.compute_dtype)
     make_optimizer(config.optimizer)
+    make_schedule(config.schedule, 1.0, 0, 1)
 
 
 def assemble(config: ConfigDict) -> Assembly:
@@ -186,6 +188,7 @@ def assemble(config: ConfigDict) -> Assembly:
         notes += dataset.notes
     classes, start = _adopt_head(task, weights, config.pooling, notes)
     datasets = {"train": task.train, **task.evaluation, **task.test}
+    check_pairs(model, len(task.train.examples[0].texts), config.init_from or config.model)
     features = {
         split: encode_for(
             model,
@@ -311,7 +314,8 @@ def _adopt_head(
             f"--config.pooling={pooling} replaces it"
         )
     elif head:
-        had = ", ".join(weights.classes) or "one score"
+        placeholders = "one score" if weights.regression else "without names"
+        had = ", ".join(weights.classes) or placeholders
         wants = ", ".join(task.classes) or "one score"
         notes.append(
             f"the weights have a classifier for other labels ({had}); a new one for {wants} "

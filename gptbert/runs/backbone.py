@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -63,3 +64,12 @@ def encode_for(
         # [CLS] sees nothing but itself there; the last [SEP] sees everything.
         return dataclasses.replace(features, read_last=True)
     return features
+
+
+def decode_for(config: ModelConfig, ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Encoded ids as text; GPT's three tokens, which no tokenizer knows, by their names."""
+    if not isinstance(config, GptConfig):
+        return tokenizer.decode(ids)
+    names = {i: f"<{name}>" for name, i in dataclasses.asdict(gpt_tokens(config)).items()}
+    runs = itertools.groupby(ids, names.get)
+    return " ".join(name or tokenizer.decode(list(run)) for name, run in runs)

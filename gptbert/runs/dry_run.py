@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from gptbert.pipeline.batch import Batch, real_tokens
 from gptbert.pipeline.plan import TrainingPlan
 from gptbert.runs.assemble import Assembly, assemble
+from gptbert.runs.backbone import decode_for
 from gptbert.runs.finetune import plan_run
 from gptbert.training.products import Products
 from gptbert.training.state import abstract
@@ -144,11 +145,13 @@ def _text(assembly: Assembly, plan: TrainingPlan) -> str:
 def _row_texts(assembly: Assembly, batch: Batch, row: int) -> list[str]:
     texts = []
     for slot in np.flatnonzero(batch.targets.weights[row]):
-        segment = batch.packed.segments[row, batch.targets.starts[row, slot]]
-        ids = batch.packed.tokens[row, batch.packed.segments[row] == segment]
+        places = np.ravel(batch.targets.starts[row, slot])  # two where a GPT reads both orders
+        own = np.isin(batch.packed.segments[row], batch.packed.segments[row, places])
+        ids = batch.packed.tokens[row, own]
         if assembly.leans:
             ids = used_ids(assembly.features["train"])[ids]
         label = batch.targets.labels[row, slot]
         name = assembly.classes[int(label)] if assembly.classes else f"{float(label):g}"
-        texts.append(f"{assembly.tokenizer.decode(ids.tolist())} -> {name}")
+        text = decode_for(assembly.model, ids.tolist(), assembly.tokenizer)
+        texts.append(f"{text} -> {name}")
     return texts

@@ -118,13 +118,19 @@ def read_labelled_file(
     return Material(dataset, "file", path.name, metrics_of(source.classes))
 
 
-def default_output(source: Source, material: Material, step: int | None) -> Path:
-    """RUN/evaluations/NAME; a test file of the run's own goes where `gptbert submit` looks."""
+def default_output(
+    source: Source, material: Material, step: int | None, *, as_trained: bool
+) -> Path:
+    """RUN/evaluations/NAME; a test file of the run's own goes where `gptbert submit` looks.
+
+    There it replaces nothing, and only texts as the model was trained on them count (`as_trained`:
+    no other length, no other precision).
+    """
     if source.step is None:
         raise UserError(f"no place for the results of {source.folder}: expected --output=DIR")
-    if material.is_unlabelled and step is None:
+    if material.is_unlabelled and step is None and as_trained:
         test = find_task(material.task.removeprefix("glue/")).splits[material.split].submission
-        if test in files_of(source.task):
+        if test in files_of(source.task) and not (source.folder / "predictions" / test).exists():
             return source.folder / "predictions"
     name = material.name if step is None else f"{material.name}-step{step}"
     return source.folder / "evaluations" / name
@@ -139,7 +145,7 @@ def check(source: Source, material: Material, output: Path) -> None:
     """
     _check_labels(source, material.dataset)
     source.check_texts(len(material.dataset.examples[0].texts))
-    _check_output(output, material.dataset.source)
+    _check_output(output, material.dataset)
 
 
 def evaluate(classifier: Classifier, material: Material, output: Path) -> dict[str, Any]:
@@ -258,12 +264,14 @@ def _check_names(source: Source, labels: set[str], where: str, *, every: bool) -
     )
 
 
-def _check_output(output: Path, source: str) -> None:
+def _check_output(output: Path, dataset: Dataset) -> None:
     """Two files of one name must not replace each other's results in silence."""
     if output.exists() and not output.is_dir():
         raise UserError(f"--output={output} is a file; expected a folder")
-    before = read_json(output / RESULT).get("source", source)
-    if before != source:
+    before = read_json(output / RESULT)
+    same = (before.get("fingerprints") or {}).get("data") == dataset.fingerprint
+    if not same and before.get("source", dataset.source) != dataset.source:
         raise UserError(
-            f"{output} holds the evaluation of {before}; choose another --output for {source}"
+            f"{output} holds the evaluation of {before['source']}; choose another --output for "
+            f"{dataset.source}"
         )

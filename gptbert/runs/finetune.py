@@ -33,7 +33,7 @@ from gptbert.training.trainer import Cadence, CompiledSteps, Progress, train
 from gptbert.training.vocabulary import WORD_TABLE, UsedVocabulary, renumbered, used_ids
 from gptbert.weights.run_folder import write_description
 
-SHOWN = 24  # predictions that results.json carries for the report
+SHOWN_WRONG, SHOWN_RIGHT = 12, 12  # predictions that results.json carries for the report
 
 
 def finetune(
@@ -270,7 +270,7 @@ def _score_all(
         records = prediction_records(dataset, outputs, assembly.classes)
         _write_lines(folder.predictions / f"{name}.jsonl", records)
         if number == 0:
-            shown = records[:SHOWN]
+            shown = _telling(records)
             predicted = predictions(outputs, regression=regression)
             collapsed = is_constant(predicted)
             if not regression:
@@ -325,6 +325,17 @@ def prediction_records(
         }
         for example, row in zip(dataset.examples, probabilities(outputs), strict=True)
     ]
+
+
+def _telling(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The surest mistakes, then right answers in their order; of scores the largest errors."""
+    if not records or "probabilities" not in records[0]:
+        errors = sorted(records, key=lambda r: -abs(r["prediction"] - r["label"]))
+        return errors[: SHOWN_WRONG + SHOWN_RIGHT]
+    wrong = [r for r in records if r["prediction"] != r["label"]]
+    right = [r for r in records if r["prediction"] == r["label"]]
+    wrong.sort(key=lambda r: -max(r["probabilities"].values()))
+    return wrong[:SHOWN_WRONG] + right[:SHOWN_RIGHT]
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:

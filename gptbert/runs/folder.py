@@ -1,6 +1,6 @@
 """A run is a folder: what it was told, what it did, what came out.
 
-    config.json       the resolved config, fingerprints of data, tokenizer and weights, shapes
+    config.json       the resolved config, fingerprints of data, tokenizer and weights
     run.json          command, versions, commit, devices
     model.json        shape, classes and pooling: what is needed to use the checkpoints
     tokenizer/        as Hugging Face loaders read it
@@ -34,6 +34,8 @@ _FREE_FIELDS = frozenset(
         "tokenizer",
         "train_file",
         "eval_file",
+        "corpus",
+        "held_out_corpus",
         "checkpoint_every",
         "keep",
         "lean_vocabulary",
@@ -72,7 +74,7 @@ class RunFolder:
         """A JSON file of the folder; raises UserError if it is missing or damaged."""
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(
                 f"{self.path} is not a run folder: {name} is missing there; "
@@ -80,6 +82,9 @@ class RunFolder:
             ) from None
         except ValueError as error:
             raise UserError(f"{path} is not valid JSON ({error}); it was damaged") from None
+        if not isinstance(found, dict):
+            raise UserError(f"{path} holds {found!r:.40}, expected an object; it was damaged")
+        return found
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON file of the folder, whole or not at all."""
@@ -91,6 +96,8 @@ class RunFolder:
         if not leads():
             yield
             return
+        if (self.path / "config.json").exists():
+            self._begun()  # else not even the lock is left in a folder of something else
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / ".lock").open("a")
@@ -115,28 +122,34 @@ class RunFolder:
         if not (self.path / "config.json").exists():
             self.write("config.json", record)
             return
-        before = self.read("config.json")
-        if not isinstance(before, dict) or before.keys() != record.keys():
-            raise UserError(
-                f"--workdir={self.path} holds a config.json of something else (weights?); expected "
-                "an empty or new folder, or that of a run"
-            )
+        before = self._begun()
         changed = [
             f"config.{name} was {before['config'].get(name)!r} and is now {config.get(name)!r}"
             for name in sorted(before["config"].keys() | config.keys())
             if name not in _FREE_FIELDS
             and before["config"].get(name) != json.loads(json.dumps(config.get(name)))
         ] + [
-            f"the {name} changed (SHA-256 {str(old)[:12]} then, "
-            f"{fingerprints.get(name, 'none')[:12]} now)"
-            for name, old in before["fingerprints"].items()
-            if fingerprints.get(name) != old
+            f"the {name} changed (SHA-256 {str(before['fingerprints'].get(name, 'none'))[:12]} "
+            f"then, {fingerprints.get(name, 'none')[:12]} now)"
+            for name in sorted(before["fingerprints"].keys() | fingerprints.keys())
+            if fingerprints.get(name) != before["fingerprints"].get(name)
         ]
         if changed:
             raise UserError(
                 f"{self.path} holds another run: {'; '.join(changed)}. "
                 "Use another --workdir, or the command that began this run"
             )
+
+    def _begun(self) -> dict[str, Any]:
+        """The config.json that a run left here."""
+        before = self.read("config.json")
+        parts = [before.get(name) for name in ("config", "fingerprints")]
+        if len(before) != 2 or not all(isinstance(part, dict) for part in parts):
+            raise UserError(
+                f"--workdir={self.path} holds a config.json of something else (weights?); expected "
+                "an empty or new folder, or that of a run"
+            )
+        return before
 
 
 def leads() -> bool:

@@ -40,10 +40,8 @@ def finetuning(task: str) -> ConfigDict:
     config.checkpoint_every = 0  # steps
     config.keep = 2  # newest checkpoints kept, beside the best one
     config.log_every = 10  # steps
-    config.early_stopping = 0  # evaluations without a better one; 0 is off
-    config.select = (
-        "last"  # whose figures are the result: the last checkpoint, or the 'best' on dev
-    )
+    config.early_stopping = 0  # evaluations without a better one, then the best counts; 0 is off
+    config.select = "last"  # whose figures are the result: the last checkpoint, or 'best' on dev
 
     # How it is computed; none of this changes the result beyond rounding.
     config.compute_dtype = "float32"  # or 'bfloat16' (parameters and softmax stay float32)

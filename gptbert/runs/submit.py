@@ -77,8 +77,12 @@ def _runs(workdirs: Sequence[Path], majority_wnli: bool) -> list[tuple[Path, dic
                 f"{folder} is not finished (no results.json): start its command again to finish it"
             )
             continue
-        results = run.read("results.json")
-        task = str(results.get("task"))
+        try:
+            results = run.read("results.json")
+            task = str(results.get("task"))
+        except UserError as error:
+            problems.append(str(error))
+            continue
         if not files_of(task):
             problems.append(f"{folder} is a run of {task}, which GLUE takes no predictions of")
         elif task in owners:

@@ -82,7 +82,7 @@ def _runs_of(
     scorer = None
     records = []
     for (batch_size, rate, seed), config in configs.items():
-        own = RunFolder(folder.path / f"bs{batch_size}_lr{rate:g}_seed{seed}")
+        own = RunFolder(folder.path / f"bs{batch_size}_lr{_short(rate)}_seed{seed}")
         each = dataclasses.replace(assembly, config=config)
         with own.lock():
             own.claim(json.loads(each.config.to_json_best_effort()), each.fingerprints)
@@ -104,6 +104,11 @@ def _runs_of(
             print(f"{own.path.name}: {_told(result)}", file=sys.stderr, flush=True)
     jax.clear_caches()
     return records
+
+
+def _short(rate: float) -> str:
+    """A rate in a folder's name: `5e-05`, and all digits where six do not tell it."""
+    return f"{rate:g}" if float(f"{rate:g}") == rate else repr(rate)
 
 
 def _with(config: ConfigDict, batch_size: int, rate: float, seed: int) -> ConfigDict:

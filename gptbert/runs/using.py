@@ -32,17 +32,18 @@ from gptbert.tasks.glue import UNORDERED
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.products import choose_products
-from gptbert.training.sharding import make_layout
+from gptbert.training.sharding import make_layout, usable_devices
 from gptbert.training.state import computed_form
 from gptbert.training.step import Training, jit_score
 from gptbert.weights.huggingface import read_huggingface
-from gptbert.weights.pretrained import check_vocabulary
+from gptbert.weights.pretrained import check_pairs, check_vocabulary
 from gptbert.weights.run_folder import is_run_folder, read_run
 from gptbert.weights.sources import fingerprint
 
 # Tokens of one batch: what keeps a CPU's caches, or one accelerator, busy.
 _CPU_TOKENS, _ACCELERATOR_TOKENS = 2048, 16384
 _SHORTEST_ROW = 32
+_SHORTEST = 3  # of a text in tokens: [CLS], one token, [SEP]
 _TOKENS_A_SLOT = 4
 
 Texts = tuple[str, ...]
@@ -62,6 +63,7 @@ class Source:
       step: Of the run's checkpoint; None for a Hugging Face folder.
       training: The run's config; empty for a Hugging Face folder.
       results: The run's results.json; empty if there is none.
+      ignored: Tensors of a Hugging Face folder that are not used, each with the reason.
     """
 
     folder: Path
@@ -73,6 +75,7 @@ class Source:
     step: int | None = None
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -97,6 +100,7 @@ class Source:
 
     def check_texts(self, count: int) -> None:
         """Refuses single texts for a model of pairs, and the reverse; any where it is unknown."""
+        check_pairs(self.config, count, str(self.folder))
         trained = len(self.text_columns)
         if trained and trained != count:
             kinds = {1: "single texts", 2: "pairs of texts"}
@@ -119,14 +123,18 @@ def read_source(folder: str | Path, step: int | None = None) -> Source:
         an unfinished run the newest.
 
     Raises:
-      UserError: Not there, damaged, no such checkpoint.
+      UserError: Not there, damaged, no such checkpoint, a platform that is not there.
     """
+    usable_devices()  # before anything is loaded
     path = Path(folder)
     if not is_run_folder(path):
         if step is not None:
             raise UserError(f"--step={step} names a checkpoint, but {path} is not a run folder")
         found = read_huggingface(path)
-        return Source(path, found.config, found.parameters, found.labels or (), "cls")
+        return Source(
+            path, found.config, found.parameters, found.labels or (), "cls",
+            ignored=tuple(found.ignored),
+        )  # fmt: skip
     description, parameters, found_step = read_run(path, step)
     return Source(
         path,
@@ -136,9 +144,24 @@ def read_source(folder: str | Path, step: int | None = None) -> Source:
         description.pooling,
         description.task,
         found_step,
-        read_json(path / "config.json").get("config", {}),
+        _config_of_run(path),
         read_json(path / "results.json"),
     )
+
+
+def _config_of_run(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    found = read_json(path).get("config", {})
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged (`config` is {found!r:.40}); expected an object")
+    return found
+
+
+def check_compute(max_length: int | None, compute_dtype: str | None) -> None:
+    """Refuses, before anything is loaded, what no model could be asked for."""
+    if max_length is not None and max_length < _SHORTEST:
+        raise UserError(f"--max_length={max_length}: expected at least {_SHORTEST}")
+    Compute(compute_dtype or "float32")
 
 
 def read_classifier(
@@ -156,8 +179,9 @@ def read_classifier(
     """
     source = read_source(folder, step)
     if not source.outputs:
+        unused = f" (not used: {'; '.join(source.ignored[:3])})" if source.ignored else ""
         raise UserError(
-            f"the weights in {folder} have no classifier; expected the --workdir of a "
+            f"the weights in {folder} have no classifier{unused}; expected the --workdir of a "
             "`gptbert finetune`, or a folder with classifier.weight and classifier.bias"
         )
     return dataclasses.replace(source, classes=_name_classes(source, classes))
@@ -260,6 +284,11 @@ def _name_classes(source: Source, given: tuple[str, ...]) -> tuple[str, ...]:
             f"--classes={','.join(given)}: the classes in {source.folder} have names already "
             f"({', '.join(source.classes)}); leave the flag out"
         )
+    if given and source.outputs == 1:
+        raise UserError(
+            f"--classes={','.join(given)}: the model in {source.folder} gives a score, which has "
+            "no classes; leave the flag out"
+        )
     if given and (len(set(given)) != source.outputs or len(given) != source.outputs):
         raise UserError(
             f"--classes={','.join(given)}: expected {source.outputs} different names, one for each "
@@ -273,10 +302,10 @@ def _name_classes(source: Source, given: tuple[str, ...]) -> tuple[str, ...]:
 def _max_length(source: Source, wanted: int | None) -> int:
     positions = source.config.positions
     length = source.training.get("max_length", positions) if wanted is None else wanted
-    if not 3 <= length <= positions:
+    if not _SHORTEST <= length <= positions:
         raise UserError(
-            f"--max_length={length}: expected 3 to {positions}, the positions that the model "
-            f"in {source.folder} knows"
+            f"--max_length={length}: expected {_SHORTEST} to {positions}, the positions that the "
+            f"model in {source.folder} knows"
         )
     return length
 

@@ -30,6 +30,8 @@ def read_own_files(
     """Reads the user's file(s); raises UserError for bad input."""
     if not train_file:
         raise UserError("no data: expected --config.train_file=FILE (TSV, CSV or JSONL)")
+    if not label_column:
+        raise UserError("no labels: expected --config.label_column=NAME, the column they stand in")
     columns: dict[str, Any] = {"text_columns": tuple(text_columns), "label_column": label_column}
     train = read_text_file(Path(train_file), **columns)
     if eval_file:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -67,8 +68,7 @@ class RunLog:
         partial.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
         partial.replace(path)
         self._file = self._outputs.enter_context(path.open("a", encoding="utf-8"))
-        self._events = _event_writer(folder / "tensorboard", start_step)
-        self._outputs.callback(self._events.close)
+        self._events = self._outputs.enter_context(_Events(folder / "tensorboard", start_step))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Records the values of one step; numbers that are not finite become null in JSON."""
@@ -77,8 +77,7 @@ class RunLog:
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps({"step": step, **clean}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        self._events.scalars(step, values)
 
     def progress(self, step: int, values: Mapping[str, float]) -> None:
         """Moves the bar to `step`, or prints a line where there is no terminal."""
@@ -95,7 +94,37 @@ class RunLog:
             tqdm.write(message, file=sys.stderr)
 
 
-def _event_writer(folder: Path, start_step: int) -> Any:
-    from tensorboardX import SummaryWriter
+class _Events:
+    """TensorBoard's file, written by the thread that trains: a full disk is an error there.
 
-    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+    (`tensorboardX.SummaryWriter` writes in a thread of its own. When that one dies, the next
+    records wait for it for ever.)
+    """
+
+    def __init__(self, folder: Path, start_step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        folder.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        if start_step:  # what an earlier process wrote after that step is not shown
+            self._write(start_step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._writer.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        found = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._write(step, summary=Summary(value=found))
+        self._writer.flush()
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write_event(Event(wall_time=time.time(), step=step, **content))

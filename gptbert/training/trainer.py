@@ -333,7 +333,8 @@ class _UnderWay:
             # A gradient that is no number spoils the parameters while the loss still looks well.
             for name, told in (("loss", "loss"), ("gradient_norm", "gradient")):
                 if not math.isfinite(values[name]):
-                    raise _failed(f"the {told} became {values[name]} at step {step}", saved)
+                    what = f"the {told} became {values[name]} at step {step}"
+                    raise _failed(what, saved, updated=step > 1 or name != "loss")
         last, count = self._steps[-1][0], len(found)
         seconds = self._clock.lap()
         record = {
@@ -361,12 +362,12 @@ def _mean(records: list[dict[str, float]], name: str) -> float:
     return sum(record[name] for record in records) / len(records)
 
 
-def _failed(what: str, saved: int) -> RunFailed:
+def _failed(what: str, saved: int, *, updated: bool = True) -> RunFailed:
     good = f"that of step {saved}" if saved else "none: it was too early"
-    return RunFailed(
-        f"{what}; the last good checkpoint is {good}. "
-        "A smaller --config.learning_rate (in another --workdir) usually helps"
-    )
+    helps = "A smaller --config.learning_rate (in another --workdir) usually helps"
+    if not updated:
+        helps = "No update was made yet, so it is the weights or the data"
+    return RunFailed(f"{what}; the last good checkpoint is {good}. {helps}")
 
 
 @contextlib.contextmanager

@@ -57,8 +57,8 @@ def export_huggingface(
       UserError: `output` is in use, cannot be written, or transformers has no class for the head.
       ValueError: Parameters, labels and `config` do not fit together.
     """
-    output = Path(output)
     check_output(output)
+    output = Path(output).resolve()  # a link stays one
     arrays = {path: np.asarray(value, np.float32) for path, value in parameters.items()}
     heads = {path.split("/")[0] for path in arrays} - {"bert", "gpt"}
     _check_labels(len(arrays.get("classifier/bias", ())), labels, regression)

@@ -233,6 +233,15 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, source: str) -> 
         )
 
 
+def check_pairs(config: ModelConfig, texts: int, source: str) -> None:
+    """Refuses pairs of texts for a BERT that cannot tell a second text from the first."""
+    if texts > 1 and isinstance(config, BertConfig) and config.token_types < 2:
+        raise UserError(
+            f"the model in {source} has one token type (type_vocab_size 1), which cannot tell the "
+            "two texts of a pair apart; expected single texts, or a BERT with two"
+        )
+
+
 def _is_run_folder(folder: Path) -> bool:
     """As `run_folder.is_run_folder`, without importing the checkpoint library."""
     return (folder / "model.json").is_file()

@@ -105,8 +105,7 @@ def read_run(
     description = read_description(folder)
     checkpoints = Checkpoints(folder / "checkpoints")
     if step is None and (folder / "results.json").is_file():
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        step = int(results["checkpoint"]["step"])
+        step = _step_of_results(folder / "results.json")
     step, rejected = checkpoints.find(step)
     tell_damaged(rejected)
     if step is None:
@@ -114,6 +113,16 @@ def read_run(
         raise UserError(f"{folder} has no checkpoint yet; run `gptbert {verb}` there first")
     arrays = checkpoints.restore_arrays(step, prefix="parameters/")
     return description, arrays, step
+
+
+def _step_of_results(path: Path) -> int:
+    """The step of the checkpoint whose figures a results.json states."""
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["checkpoint"]["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error!r}); --step=N names a checkpoint by hand"
+        ) from None
 
 
 def tell_damaged(rejected: dict[int, list[str]]) -> None:

@@ -55,7 +55,7 @@ class TensorFiles:
             self.shapes[name] = tuple(handle.get_slice(name).get_shape())
 
     def read(self, name: str) -> np.ndarray:
-        """The tensor as float32, in its stored shape; raises UserError if it holds no floats."""
+        """The tensor as float32, in its stored shape; raises UserError if it holds none or NaN."""
         path = self.files[name]
         handle = self._handles[path]
         dtype = handle.get_slice(name).get_dtype()
@@ -65,9 +65,15 @@ class TensorFiles:
                 "(quantised weights are not supported)"
             )
         try:
-            return handle.get_tensor(name).astype(np.float32, copy=False)
+            tensor: np.ndarray = handle.get_tensor(name).astype(np.float32, copy=False)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: tensor {name!r} cannot be read: {error}") from None
+        if bad := tensor.size - int(np.count_nonzero(np.isfinite(tensor))):
+            raise UserError(
+                f"{path}: {bad:,} of {tensor.size:,} numbers of tensor {name!r} are not finite; "
+                "the weights are damaged or their training went astray"
+            )
+        return tensor
 
 
 def open_tensors(folder: str | os.PathLike[str]) -> TensorFiles:

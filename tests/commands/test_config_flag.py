@@ -70,6 +70,8 @@ def test_a_flag_without_a_value() -> None:
         ("columns", "('a', 'b')", ("a", "b")),
         ("columns", "['a']", ("a",)),
         ("columns", "", ()),
+        ("columns", "(pooler|bert)/", ("(pooler|bert)/",)),
+        ("columns", "(1, 2)", (1, 2)),
         ("maybe", "0.5", 0.5),
         ("perhaps", "yes", True),
         ("mesh.data", "4", 4),

@@ -73,3 +73,9 @@ def test_given_classes_keep_their_order_and_admit_no_others() -> None:
 def test_numbers_are_no_scores_where_classes_are_given() -> None:
     with pytest.raises(UserError, match=r"unknown label '1.5'"):
         _resolve(["1.5"], classes=("1", "2"))
+
+
+def test_scores_beyond_float32_are_refused() -> None:
+    labels = [(2, "0.5"), (3, "-1e39")]
+    with pytest.raises(UserError, match=r"own\.csv:3: label '-1e39' is too large"):
+        resolve_labels("own.csv", labels, None, False)

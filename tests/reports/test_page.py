@@ -152,6 +152,20 @@ def test_scores_have_errors_instead_of_verdicts(run_folder: Path) -> None:
     assert "Collapsed" in page.text
 
 
+def test_a_part_of_the_predictions_is_no_verdict(run_folder: Path) -> None:
+    """The examples that are kept may all be of one class; the counts are those of the split."""
+    rows = [row | {"label": "yes", "prediction": "yes"} for row in results()["predictions"][:24]]
+    confusion = {"classes": ["no", "yes"], "matrix": [[480, 20], [100, 400]]}
+    changes = {"predictions": rows, "examples": 1000, "confusion": confusion}
+    for collapsed in ({"collapsed": False}, {}):
+        page = page_of(run_folder, **changes, **collapsed)
+        assert "Collapsed" not in page.text and "880 of 1,000 are right" in page.text
+        assert "Shown: 0 of 120 mistakes" in page.text
+    assert "Collapsed" in page_of(run_folder, **changes, collapsed=True).text
+    page = page_of(run_folder, predictions=rows, examples=1000)
+    assert "are right" not in page.text and "8 right answers" in page.text
+
+
 def test_collapsed_run_is_flagged(run_folder: Path) -> None:
     rows = [row | {"prediction": "yes"} for row in results()["predictions"]]
     assert "every prediction is yes" in page_of(run_folder, predictions=rows).text

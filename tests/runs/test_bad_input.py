@@ -124,6 +124,34 @@ def test_no_weights_folder(sentence: Refused, tmp_path: Path) -> None:
     assert f"no folder '{tmp_path / 'no'}'" in sentence(init_from=tmp_path / "no")
 
 
+def test_weights_that_are_not_finite(sentence: Refused, bert: Path) -> None:
+    files = open_tensors(bert)
+    tensors = {name: files.read(name).copy() for name in files.shapes}
+    name = next(name for name in tensors if "pooler.dense.weight" in name)
+    tensors[name][0, :2] = np.nan, np.inf
+    write_safetensors(bert / "model.safetensors", tensors)
+    assert f"2 of 256 numbers of tensor '{name}' are not finite" in sentence()
+
+
+def test_pairs_for_a_model_with_one_token_type(
+    sentence: Refused, glue: Path, bert: Path, tmp_path: Path
+) -> None:
+    config = json.loads((bert / "config.json").read_text())
+    (bert / "config.json").write_text(json.dumps(config | {"type_vocab_size": 1}))
+    files = open_tensors(bert)
+    tensors = {name: files.read(name) for name in files.shapes}
+    name = next(name for name in tensors if "token_type_embeddings" in name)
+    tensors[name] = tensors[name][:1]
+    write_safetensors(bert / "model.safetensors", tensors)
+    assert "has one token type (type_vocab_size 1), which cannot tell the two texts" in sentence()
+
+
+def test_a_folder_of_something_else_stays_as_it_is(glue: Path, bert: Path) -> None:
+    before = contents(bert)
+    assert "holds a config.json of something else (weights?)" in refused(*flags(glue, bert, bert))
+    assert contents(bert) == before
+
+
 def test_nothing_to_start_from(sentence: Refused) -> None:
     assert "nothing to start from" in sentence(init_from=None)
 
@@ -219,6 +247,7 @@ def test_a_missing_tensor(sentence: Refused, bert: Path) -> None:
         ("row_length=8", "--config.row_length=8 is shorter than the longest example (15 tokens)"),
         ("compute_dtype=float61", "'float61' is not supported"),
         ("compute_dtype=bfloat", "(did you mean 'bfloat16'?)"),
+        ("schedule=bertt", "schedule 'bertt' is unknown (did you mean 'bert'?)"),
         ("optimizer=bert_adm", "'bert_adm' is unknown (did you mean 'bert_adam'?)"),
         ("pooling=max", "pooling 'max' is unknown"),
         ("select=worst", "--config.select is 'worst', expected 'last' or 'best'"),
@@ -260,6 +289,10 @@ def test_no_workdir(glue: Path, bert: Path) -> None:
         ("train_file=own.doc", "own.doc: unknown kind of file; expected one of .tsv"),
         ("text_columns=reviw", "own.csv:1: no column 'reviw' (did you mean 'review'?)"),
         ("label_column=stars", "own.csv:1: no column 'stars'"),
+        ("label_column=", "no labels: expected --config.label_column=NAME"),
+        ("text_columns=", "text_columns=nothing: expected the name of one column, or two"),
+        ("text_columns=a,b,c", "text_columns=a, b, c: expected the name of one column, or two"),
+        ("text_columns=(1,2)", "text_columns=1, 2: expected the name of one column, or two"),
         ("eval_share=1.5", "--config.eval_share is 1.5, expected a share between 0 and 1"),
         ("eval_file=other.csv", "other.csv:2: unknown label 'so-so'"),
     ],
@@ -320,6 +353,20 @@ def test_full_disk_while_saving(
 def test_full_disk_while_writing_the_log(glue: Path, bert: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl.partial").symlink_to("/dev/full")
+    fields = {"num_epochs": 1, "frozen": "^bert/", "learning_rate": 1e-2}
+    said = refused(*flags(glue, bert, tmp_path / "run", **fields), "--quiet")
+    assert "the disk is full" in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_while_writing_for_tensorboard(
+    glue: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written by the thread that trains: nobody waits for a writer that has died."""
+    from tensorboardX import event_file_writer
+
+    writer = event_file_writer.RecordWriter
+    monkeypatch.setattr(event_file_writer, "RecordWriter", lambda path: writer("/dev/full"))
     fields = {"num_epochs": 1, "frozen": "^bert/", "learning_rate": 1e-2}
     said = refused(*flags(glue, bert, tmp_path / "run", **fields), "--quiet")
     assert "the disk is full" in said

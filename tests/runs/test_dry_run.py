@@ -9,6 +9,7 @@ import pytest
 
 from gptbert.runs import finetune
 from tests.fabricated import flags, make_glue, results
+from tests.fixtures_pretraining import make_tokenizer_folder
 from tests.fixtures_runs import Called, call, refused
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
@@ -82,6 +83,22 @@ def test_scores_and_pieces(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
     told = dry(glue, bert_dir, tmp_path / "run", "stsb", accumulate=2).out
     assert "classes: one score" in told and "of 16 examples in 2 pieces" in told
     assert re.search(r"\[SEP\] -> \d\.\d+\n", told)
+
+
+def test_pairs_that_a_gpt_reads_in_both_orders(glue: Path, tmp_path: Path) -> None:
+    vocabulary = make_tokenizer_folder(tmp_path / "vocabulary")
+    command = flags(glue, tmp_path, tmp_path / "run", model="test-gpt", tokenizer=vocabulary,
+                    init_from=None, max_length=20)  # fmt: skip
+    told = call(*[each.replace("configs/glue.py", "configs/gpt_glue.py") for each in command],
+                "--dry_run")  # fmt: skip
+    assert told.code == 0, told
+    first = next(line for line in told.out.splitlines() if line.startswith("  row 0: "))
+    text = first.split(" | ")[0].removeprefix("  row 0: ").split(" -> ")[0]
+    one, other = (
+        re.fullmatch(r"(.+) <delimiter> (.+) <extract>", part.strip()).groups()
+        for part in text.split("<start>")[1:]
+    )
+    assert one == other[::-1]
 
 
 def test_bad_input(glue: Path, bert_dir: Path, tmp_path: Path) -> None:

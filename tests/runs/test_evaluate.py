@@ -115,6 +115,29 @@ class TestSplitsAndTasks:
         call("evaluate", f"--workdir={mnli_run}", "--task=glue/ax", "--split=test")
         assert (mnli_run / "predictions" / "AX.tsv").read_bytes() == before
 
+    def test_a_file_for_the_leaderboard_is_not_replaced(self, mnli_run, tmp_path):
+        run = tmp_path / "run"
+        shutil.copytree(mnli_run, run)
+        before = (run / "predictions" / "AX.tsv").read_bytes()
+        ax = ("evaluate", f"--workdir={run}", "--task=glue/ax", "--split=test")
+        called = call(*ax, "--max_length=5")
+        assert called.code == 0 and (run / "predictions" / "AX.tsv").read_bytes() == before
+        (cut,) = run.glob("evaluations/*/AX.tsv")
+        assert cut.read_bytes() != before and str(cut) in called.out
+        # Nor does a file of cut texts go where `gptbert submit` looks when there is none.
+        (run / "predictions" / "AX.tsv").unlink()
+        call(*ax, "--compute_dtype=bfloat16")
+        assert not (run / "predictions" / "AX.tsv").exists()
+
+    def test_the_same_file_under_another_name(self, reviews_run, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        make_reviews(tmp_path / "own.csv")
+        command = ("evaluate", f"--workdir={reviews_run}", "--output=out")
+        assert call(*command, "--file=own.csv").code == 0
+        assert call(*command, f"--file={tmp_path / 'own.csv'}").code == 0
+        make_reviews(tmp_path / "other.csv", rows=20)
+        assert "holds the evaluation of" in refused(*command, "--file=other.csv")
+
     def test_the_training_data_too(self, mnli_run, tmp_path):
         called = call("evaluate", f"--workdir={mnli_run}", "--split=train", f"--output={tmp_path}")
         assert called.code == 0 and evaluation(tmp_path)["examples"] == 48
@@ -235,7 +258,9 @@ class TestOwnFiles:
         assert "was trained on pairs of texts (glue/mnli)" in told and "single texts" in told
 
     def test_two_files_of_one_name(self, reviews_run, tmp_path):
-        paths = [make_reviews(tmp_path / name / "same.csv", 4) for name in "ab"]
+        paths = [
+            make_reviews(tmp_path / name / "same.csv", rows) for name, rows in (("a", 4), ("b", 6))
+        ]
         first = ["evaluate", f"--workdir={reviews_run}", f"--file={paths[0]}"]
         assert call(*first).code == 0 and call(*first).code == 0
         before = contents(reviews_run / "evaluations" / "file-same.csv")
@@ -309,7 +334,7 @@ class TestRefusals:
 
     def test_weights_that_are_not_finite(self, tmp_path, mnli_data):
         weights = make_bert_folder(tmp_path / "bert", NLI)
-        _edit_head(weights, lambda name, tensor: np.full_like(tensor, np.nan))
+        _edit_head(weights, lambda name, tensor: np.full_like(tensor, 3e38))
         called = call("evaluate", f"--init_from={weights}", "--task=glue/mnli",
                       f"--data_dir={mnli_data}", f"--output={tmp_path / 'out'}")  # fmt: skip
         assert called.code == 3 and "not finite for 17 of 17 texts" in called.err

@@ -120,6 +120,25 @@ def test_transformers_loads_it_with_nothing_missing(kind, mnli_run, bert_dir, tm
     np.testing.assert_allclose(ours, theirs, atol=3e-6)
 
 
+def test_what_is_left_behind_is_named(tmp_path):
+    weights = make_bert_folder(tmp_path / "bert", NLI)
+    config = json.loads((weights / "config.json").read_text())
+    changed = config | {"problem_type": "multi_label_classification"}
+    (weights / "config.json").write_text(json.dumps(changed))
+    called = call("export", f"--init_from={weights}", f"--output={tmp_path / 'copy'}")
+    reason = "a head for multi_label_classification with 3 outputs"
+    assert called.code == 0 and f"not exported: classifier.weight ({reason})" in called.out
+    told = refused("predict", f"--init_from={weights}", "a text")
+    assert "have no classifier (not used: " in told and reason in told
+
+
+def test_the_output_may_be_a_link_to_an_empty_folder(mnli_run, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert call("export", f"--workdir={mnli_run}", f"--output={tmp_path / 'link'}").code == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "config.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -146,6 +146,18 @@ def read_events(path: Path) -> list[Event]:
     return events
 
 
+def test_the_surest_mistakes_of_the_whole_split_are_shown(run: Path) -> None:
+    """What the page shows is chosen over all examples, not over the first ones of the file."""
+    found = results(run)
+    whole = list(map(json.loads, (run / "predictions" / "dev.jsonl").read_text().splitlines()))
+    wrong = [row for row in whole if row["prediction"] != row["label"]]
+    surest = sorted((max(row["probabilities"].values()) for row in wrong), reverse=True)[:12]
+    shown = [row for row in found["predictions"] if row["prediction"] != row["label"]]
+    assert [max(row["probabilities"].values()) for row in shown] == surest
+    right = [row for row in whole if row["prediction"] == row["label"]][:12]
+    assert found["predictions"][len(shown) :] == right and len(whole) > len(found["predictions"])
+
+
 def test_checkpoints_and_descriptions(run: Path) -> None:
     saved = Checkpoints(run / "checkpoints")
     best = results(run)["best"]["step"]
@@ -383,15 +395,17 @@ def test_a_loss_that_becomes_nan(glue: Path, bert_dir: Path, tmp_path: Path) -> 
     assert not (tmp_path / "run" / "results.json").exists()
 
 
-def test_weights_with_nan(glue: Path, tmp_path: Path) -> None:
+def test_weights_that_overflow(glue: Path, tmp_path: Path) -> None:
+    """Before the first update no learning rate is to blame."""
     bert = make_bert_folder(tmp_path / "bert")
     files = open_tensors(bert)
     tensors = {name: files.read(name).copy() for name in files.shapes}
-    next(value for name, value in tensors.items() if "pooler" in name)[:] = np.nan
+    next(value for name, value in tensors.items() if "output.dense.weight" in name)[:] = 3e38
     write_safetensors(bert / "model.safetensors", tensors)
     called = call(*flags(glue, bert, tmp_path / "run"), "--quiet")
     assert called.code == 3 and "the loss became nan at step 1;" in called.err
     assert "none" in called.err and not (tmp_path / "run" / "results.json").exists()
+    assert "it is the weights or the data" in called.err and "learning_rate" not in called.err
 
 
 # --- Compilation ---

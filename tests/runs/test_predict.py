@@ -18,7 +18,7 @@ import pytest
 
 from gptbert import cli
 from gptbert.datasets import Example
-from gptbert.runs import chunks, predict
+from gptbert.runs import chunks, predict, using
 from gptbert.runs.output import whole_file
 from gptbert.runs.using import Classifier, read_classifier
 from tests.fabricated import contents
@@ -303,7 +303,8 @@ class TestRefusals:
             (["--output=NOWHERE/b", "a"], "cannot write NOWHERE/b: No such file"),
             (["--output=.", "a"], "is a folder"),
             (["--input=NEW.csv", "--output=NEW.csv"], "is the input"),
-            (["--max_length=2", "a"], "expected 3 to 40"),
+            (["--max_length=2", "a"], "expected at least 3"),
+            (["--max_length=41", "a"], "expected 3 to 40"),
             (["a \udcff"], "text 1 of the command line is not UTF-8"),
         ],
     )
@@ -313,6 +314,37 @@ class TestRefusals:
         before = contents(tmp_path)
         assert told in refused("predict", f"--workdir={reviews_run}", *arguments)
         assert contents(tmp_path) == before
+
+    @pytest.mark.parametrize("command", ["predict", "export"])
+    @pytest.mark.parametrize("content", ['{"checkpoint": {"st', "{}", "[]", '{"checkpoint": 3}'])
+    def test_damaged_results(self, reviews_run, tmp_path, command, content):
+        run = tmp_path / "run"
+        shutil.copytree(reviews_run, run)
+        (run / "results.json").write_text(content)
+        more = ["a text"] if command == "predict" else [f"--output={tmp_path / 'out'}"]
+        told = refused(command, f"--workdir={run}", *more)
+        assert f"{run / 'results.json'} is damaged" in told and "--step=N names a" in told
+
+    def test_a_platform_that_is_not_there(self, reviews_run):
+        command = [sys.executable, "-m", "gptbert", "predict", f"--workdir={reviews_run}", "a"]
+        environment = {**os.environ, "JAX_PLATFORMS": "nonsense"}
+        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert "JAX_PLATFORMS='nonsense' cannot be used" in done.stderr
+
+    def test_nothing_is_loaded_for_what_no_model_can_do(self, monkeypatch, reviews_run):
+        monkeypatch.setattr(using, "read_source", lambda *_: pytest.fail("weights were read"))
+        for flag, expected in (
+            ("--compute_dtype=float61", "'float61' is not supported"),
+            ("--max_length=1", "--max_length=1: expected at least 3"),
+        ):
+            assert expected in refused("predict", f"--workdir={reviews_run}", flag, "a text")
+
+    def test_a_score_has_no_classes(self, tmp_path):
+        weights = make_bert_folder(tmp_path / "bert", 1)
+        told = refused("predict", f"--init_from={weights}", "--classes=x", "a text")
+        assert "--classes=x: the model in" in told and "gives a score" in told
 
     def test_single_texts_for_a_model_of_pairs(self, mnli_run):
         told = refused("predict", f"--workdir={mnli_run}", "a cat")

@@ -114,7 +114,11 @@ def test_runs_that_cannot_be_used(runs):
     shutil.copytree(runs / "mrpc", runs / "mrpc2")
     results = {"task": "text", "split": "dev", "metrics": {}}
     (runs / "qqp" / "results.json").write_text(json.dumps(results))
-    told = refused("submit", *folders(runs), runs / "mrpc2")
+    (runs / "sst2" / "results.json").unlink()
+    (runs / "sst2" / "results.json").write_text("[]")
+    told = refused("submit", *folders(runs), runs / "mrpc2", runs / "nowhere")
+    assert f"{runs / 'nowhere'} is not a run folder" in told
+    assert f"{runs / 'sst2' / 'results.json'} holds [], expected an object" in told
     assert f"{runs / 'cola'} is not finished (no results.json)" in told
     assert f"{runs / 'mrpc2'} and {runs / 'mrpc'} are both of glue/mrpc" in told
     assert f"{runs / 'qqp'} is a run of text" in told

@@ -235,3 +235,8 @@ def test_another_config_in_the_same_folder(swept, glue: Path, bert_dir: Path) ->
     folder, _, _ = swept
     said = refused(*command(glue, bert_dir, folder, weight_decay=0.5), *GRID, "--quiet")
     assert "config.weight_decay was 0.01 and is now 0.5" in said
+
+
+def test_rates_that_differ_have_folders_that_differ() -> None:
+    rates = (5e-5, 5.0000001e-5, 3e-5, 1.0)
+    assert [sweeping._short(rate) for rate in rates] == ["5e-05", "5.0000001e-05", "3e-05", "1"]
