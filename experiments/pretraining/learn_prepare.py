@@ -10,6 +10,7 @@ import json
 import math
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from learn_cases import MODELS, VOCABULARY_SIZE
@@ -84,7 +85,7 @@ def vocabulary(place: Place, kind: str, files: list[Path]) -> None:
     )  # fmt: skip
     found = digest(place.vocabulary(kind))
     if known:
-        _require_same(place.vocabulary(kind), found, known["sha256"])
+        _require_same(place.vocabulary(kind), found, known, "sha256")
         return
     append(about, {"vocabulary": kind, "entries": size, "sha256": found,
                    "processor_seconds": round(seconds, 1), **_made_by()})  # fmt: skip
@@ -106,7 +107,7 @@ def store(place: Place, name: str, split: str, tokenizer: Path, files: list[Path
     report = json.loads((path / "report.json").read_text())
     fingerprint = TokenStore.open(path).fingerprint
     if known:
-        _require_same(path, fingerprint, known["fingerprint"])
+        _require_same(path, fingerprint, known, "fingerprint")
         return
     append(about, {
         **of, "vocabulary_size": report["tokenizer"]["vocabulary_size"],
@@ -132,10 +133,13 @@ def frequencies(place: Place, name: str) -> None:
                    "accuracy": best, **_made_by()})  # fmt: skip
 
 
-def _require_same(path: Path, found: str, known: str) -> None:
+def _require_same(path: Path, found: str, known: dict[str, Any], name: str) -> None:
     """What is made again, perhaps on another machine, has the bytes that the results tell of."""
-    if found != known:
-        raise SystemExit(f"{path} is {found}, results/prepare.jsonl tells of {known}")
+    if found != known[name]:
+        raise SystemExit(
+            f"{path} is {found}, results/prepare.jsonl tells of {known[name]}, made by commit "
+            f"{known['git_commit']}; go on with that commit, or begin anew with other --results"
+        )
 
 
 def _counts(path: Path) -> np.ndarray:

@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> int:
         min_words=flags.min_words,
         lowercase=False if flags.cased else None,
         workers=flags.workers,
+        text_field=flags.text_field,
     )
     print(summary(prepare_corpus(request, quiet=flags.quiet), flags.output))
     return 0
@@ -63,6 +64,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--cased", action="store_true", help="do not lower-case, whatever the tokenizer says"
+    )
+    parser.add_argument(
+        "--text_field", default="text", metavar="NAME", help="of JSONL objects (%(default)s)"
     )
     parser.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")

@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
         unused=flags.unused,
         algorithm=flags.algorithm,
         workers=flags.workers,
+        text_field=flags.text_field,
     )
     print(summary(train_vocabulary(request, quiet=flags.quiet), request))
     return 0
@@ -82,6 +83,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--algorithm", default="unigram", help="sentencepiece: unigram (default) or bpe"
     )
     parser.add_argument("--format", default="auto", help="of all files; default: by their content")
+    parser.add_argument(
+        "--text_field", default="text", metavar="NAME", help="of JSONL objects (%(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return parser.parse(arguments)

@@ -125,9 +125,9 @@ def _differences(before: Any, now: dict[str, Any]) -> Iterator[str]:
             f"{new[0]} with {new[1]:,} (SHA-256 {new[2][:12]})"
         )
     for name in sorted(before["flags"].keys() | now["flags"].keys()):
-        old, new = before["flags"].get(name), now["flags"].get(name)
+        old, new = (_flag(flags, name) for flags in (before["flags"], now["flags"]))
         if old != new:
-            yield f"--{name} was {old!r} and is now {new!r}"
+            yield f"--{name} was {old} and is now {new}"
     there, here = ({name: rest for name, *rest in plan["sources"]} for plan in (before, now))
     for name in there:
         if name not in here:
@@ -137,3 +137,7 @@ def _differences(before: Any, now: dict[str, Any]) -> Iterator[str]:
     for name in here:
         if name not in there:
             yield f"input {name} is new"
+
+
+def _flag(flags: dict[str, Any], name: str) -> str:
+    return repr(flags[name]) if name in flags else "left out"

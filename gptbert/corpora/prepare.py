@@ -22,6 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gptbert.corpora import plan as plans
+from gptbert.corpora.inputs import read_inputs
 from gptbert.corpora.merge import Totals, merge
 from gptbert.corpora.report import build_report
 from gptbert.corpora.units import (
@@ -32,7 +33,8 @@ from gptbert.corpora.units import (
     load_piece,
 )
 from gptbert.corpora.workers import encode_units
-from gptbert.datasets.documents import Source, find_sources
+from gptbert.datasets.document_types import TEXT_FIELD
+from gptbert.datasets.documents import Source
 from gptbert.errors import Interrupted, UserError
 from gptbert.pipeline.store import TokenStore
 from gptbert.pipeline.store_files import Files, open_files
@@ -59,6 +61,7 @@ class Request:
       min_words: Shorter documents are counted and left out.
       lowercase: Overrides what the tokenizer's files say.
       workers: Processes; 0 for as many as there are cores.
+      text_field: The field of JSONL objects that holds the text.
     """
 
     tokenizer: str
@@ -69,6 +72,7 @@ class Request:
     min_words: int = 0
     lowercase: bool | None = None
     workers: int = 0
+    text_field: str = TEXT_FIELD
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
@@ -78,8 +82,13 @@ class Request:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """The flags that decide what the store will hold."""
-        return {"format": self.format, "held_out": self.held_out, "min_words": self.min_words}
+        """The flags that decide what the store will hold.
+
+        The field stands there if it is not the usual one: stores from before it could be named are
+        still known as finished.
+        """
+        flags = {"format": self.format, "held_out": self.held_out, "min_words": self.min_words}
+        return flags | ({} if self.text_field == TEXT_FIELD else {"text_field": self.text_field})
 
 
 def prepare_corpus(request: Request, *, quiet: bool = False) -> dict[str, Any]:
@@ -92,7 +101,13 @@ def prepare_corpus(request: Request, *, quiet: bool = False) -> dict[str, Any]:
     """
     tokenizer = load_tokenizer(request.tokenizer, lowercase=request.lowercase)
     files = open_files(request.output)
-    sources = _inputs(request, files)
+    sources = read_inputs(
+        request.inputs,
+        request.format,
+        text_field=request.text_field,
+        output=files.path,
+        tokenizer=request.tokenizer,
+    )
     plan = plans.make_plan(tokenizer, request.deciding, sources)
     with plans.lock(files), stop_on_sigterm() as stop:
         plans.claim(files, plan)
@@ -106,16 +121,6 @@ def prepare_corpus(request: Request, *, quiet: bool = False) -> dict[str, Any]:
         for name in files.names(UNFINISHED):
             files.delete(name)
         return report
-
-
-def _inputs(request: Request, files: Files) -> list[Source]:
-    """The sources, but for the store's own files where it lies in a folder that is read."""
-    found = find_sources(request.inputs, request.format)
-    own = os.path.join(os.path.realpath(files.path), "")
-    sources = [s for s in found if not os.path.realpath(s.path).startswith(own)]
-    if not sources:
-        raise UserError(f"all input lies in --output={request.output}; expected a folder for each")
-    return sources
 
 
 def _found_done(files: Files, quiet: bool) -> dict[str, Any]:

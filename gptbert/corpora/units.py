@@ -225,7 +225,7 @@ class _Draft:
         if words < self._setup.min_words:
             self._rejects.add(f"fewer than {self._setup.min_words} words", name)
             return
-        sentences = [ids for ids in self._encode(item.text) if len(ids)]
+        sentences = [ids for ids in self._encode(item.text, item.format) if len(ids)]
         if not sentences:
             self._rejects.add("no tokens", name)
             return
@@ -268,7 +268,13 @@ def _items(unit: Sequence[Source]) -> Iterator[tuple[int, Document | Reject]]:
 
 
 def _encoder(tokenizer: Any) -> Any:
-    """text -> ids of its sentences; only BERT's pairs are made of sentences."""
-    if tokenizer.kind == "wordpiece":
-        return lambda text: map(tokenizer.encode_array, split_sentences(text))
-    return lambda text: (tokenizer.encode_array(text),)
+    """(text, format) -> ids of its sentences; only BERT's pairs are made of sentences."""
+    if tokenizer.kind != "wordpiece":
+        return lambda text, _: (tokenizer.encode_array(text),)
+
+    def encode(text: str, format: str) -> Iterator[np.ndarray]:
+        # Google's form has a sentence a line, whatever its first and last letters.
+        sentences = split_sentences(text, join_lines=format != "paragraphs")
+        return map(tokenizer.encode_array, sentences)
+
+    return encode

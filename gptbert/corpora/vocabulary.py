@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from gptbert.corpora.inputs import read_inputs
 from gptbert.corpora.prepare import cores
 from gptbert.corpora.word_counts import Counted, bar, count_sources
-from gptbert.datasets.documents import find_sources
+from gptbert.datasets.document_types import TEXT_FIELD
 from gptbert.errors import UserError, nearest
 from gptbert.tokenizers import load_tokenizer
 from gptbert.tokenizers.basic import Rules
@@ -54,6 +55,7 @@ class Request:
       unused: Entries [unusedN] of wordpiece.
       algorithm: Of sentencepiece.
       workers: Processes; 0 for as many as there are cores.
+      text_field: The field of JSONL objects that holds the text.
     """
 
     kind: str
@@ -66,6 +68,7 @@ class Request:
     unused: int = 0
     algorithm: str = "unigram"
     workers: int = 0
+    text_field: str = TEXT_FIELD
 
     def __post_init__(self) -> None:
         if self.kind not in SIZES:
@@ -85,12 +88,28 @@ class Request:
                 "characters, 0 or more of the others"
             )
         self._check_case()
+        self._check_kind()
 
     def _check_case(self) -> None:
         if self.kind == "bpe" and self.lowercase is False:
             raise UserError("--cased: GPT's words are lower-case; byte-bpe keeps case")
         if self.kind == "byte-bpe" and self.lowercase:
             raise UserError("--lowercase: GPT-2's vocabulary spells text byte by byte; use bpe")
+
+    def _check_kind(self) -> None:
+        """Refuses what the kind would not read."""
+        if self.unused and self.kind != "wordpiece":
+            raise UserError(f"--unused={self.unused}: only wordpiece has entries [unusedN]")
+        if self.algorithm != "unigram" and self.kind != "sentencepiece":
+            raise UserError(
+                f"--algorithm={self.algorithm}: only sentencepiece has algorithms to choose from; "
+                f"expected --kind=sentencepiece, or no --algorithm for {self.kind}"
+            )
+        if self.alphabet is not None and self.kind == "byte-bpe":
+            raise UserError(
+                f"--alphabet={self.alphabet}: byte-bpe spells every character with its 256 bytes; "
+                "expected it to be left out"
+            )
 
     @property
     def entries(self) -> int:
@@ -139,7 +158,9 @@ def train_vocabulary(request: Request, *, quiet: bool = False) -> Report:
     """
     output = Path(request.output).expanduser().resolve()
     _check_output(output, request)
-    sources = find_sources(request.inputs, request.format)
+    sources = read_inputs(
+        request.inputs, request.format, text_field=request.text_field, output=str(output)
+    )
     counted = count_sources(
         sources, request.kind, request.rules, workers=request.workers or cores(), quiet=quiet
     )

@@ -8,6 +8,7 @@ memory, and reads extended headers of any stated size at once.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tarfile
 from collections.abc import Iterator
 
@@ -17,7 +18,10 @@ from gptbert.datasets.document_types import Unreadable, printable
 BLOCK = tarfile.BLOCKSIZE
 # Extended headers hold a name of at most some thousand bytes.
 MAX_EXTENDED = 1 << 20
+# Digits of the length of a record, and of the size of a member: Python converts a few thousand.
+_LENGTH_DIGITS, _SIZE_DIGITS = 7, 20
 
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _KINDS = {
@@ -117,17 +121,25 @@ def _extended(header: tarfile.TarInfo, data: Window) -> dict[str, str]:
     if header.type in _LONG:
         name = content.split(b"\0")[0].decode("utf-8", "surrogateescape")
         return {"path": name} if header.type == tarfile.GNUTYPE_LONGNAME else {}
-    fields = {}
-    while content:
-        length, _, _ = content.partition(b" ")
-        if not length.isdigit() or not len(length) < int(length[:9]) <= len(content):
-            raise Unreadable("the archive is damaged (an extended header)")
-        record, content = content[len(length) + 1 : int(length)], content[int(length) :]
-        key, _, value = record.removesuffix(b"\n").partition(b"=")
-        fields[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-    if not fields.get("size", "0").isdecimal():
+    fields = dict(_records(content))
+    size = fields.get("size", "0")
+    if not (size.isascii() and size.isdecimal() and len(size) <= _SIZE_DIGITS):
         raise Unreadable("the archive is damaged (an extended header)")
     return fields
+
+
+def _records(content: bytes) -> Iterator[tuple[str, str]]:
+    """The fields of a POSIX extended header: `LENGTH KEY=VALUE`, a line feed, and the next one."""
+    at = 0
+    while at < len(content):
+        blank = content.find(b" ", at, at + _LENGTH_DIGITS + 1)
+        digits = content[at : max(at, blank)]
+        end = at + int(digits) if digits.isdigit() else -1
+        if not blank < end <= len(content):
+            raise Unreadable("the archive is damaged (an extended header)")
+        key, _, value = content[blank + 1 : end].removesuffix(b"\n").partition(b"=")
+        yield key.decode("utf-8", "replace"), value.decode("utf-8", "surrogateescape")
+        at = end
 
 
 def _problem(name: str, header: tarfile.TarInfo, extended: dict[str, str]) -> str:
@@ -137,7 +149,7 @@ def _problem(name: str, header: tarfile.TarInfo, extended: dict[str, str]) -> st
         return "an archive member of an unknown kind"
     if any(key.startswith("GNU.sparse") for key in extended):
         return _KINDS[tarfile.GNUTYPE_SPARSE]
-    if name.startswith("/") or name[1:2] == ":":
+    if name.startswith("/") or _DRIVE.match(name):
         return "an archive member with an absolute path"
     parts = name.replace("\\", "/").split("/")
     if ".." in parts:

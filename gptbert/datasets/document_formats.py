@@ -6,7 +6,7 @@
 | `paragraphs` | what stands between blank lines (Google's form: a sentence a line) | as they are |
 | `markdown` | a file | see `document_markup.py`: paragraphs joined, marks and head dropped |
 | `gutenberg` | a book | as `markdown`, and heads and feet of books dropped |
-| `wikiextractor` | `<doc id= url= title=>` to `</doc>` | as they are, the repeated title dropped |
+| `wikiextractor` | `<doc id= url= title=>` to `</doc>` | without the repeated title, unescaped |
 | `jsonl` | a line, its field `text` or the one named | as they are |
 
 Which one a file has is told by `document_recognition.py`.
@@ -18,6 +18,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from html.entities import html5
 from pathlib import PurePosixPath
 
 from gptbert.datasets.document_markup import read_book, read_markdown, unwrap
@@ -27,6 +28,9 @@ from gptbert.datasets.document_types import UTF8_MARK, Document, ReadOptions, Re
 _ATTRIBUTE = re.compile(r'(\w+)="(.*?)"(?=\s+\w+="|\s*>\s*$)')
 # A tag has an id, an address and a title.
 _TAG_LENGTH = 4096
+# WikiExtractor writes `&amp;`, `&lt;` and `&gt;`; a mere `&` in front of a word is none of its.
+_ENTITY = re.compile(r"&(?:#[0-9]{1,9}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]{1,31});")
+_ID_LENGTH = 200
 
 
 def is_boundary(format: str, previous: bytes, line: bytes) -> bool:
@@ -69,7 +73,7 @@ class _Maker:
     def document(
         self, id: str, line: int, text: str, notes: tuple[str, ...] = ()
     ) -> Document | Reject:
-        """Makes a document of decoded text; `line` is where it begins."""
+        """Makes a document of decoded text; `line` is where it begins, `id` may be anything."""
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         text = text.strip()
@@ -78,6 +82,8 @@ class _Maker:
         if "\ufffd" in text:
             notes = (*notes, "a character lost before (U+FFFD) is kept")
         source, end = self.stream.name, self.stream.consumed()
+        id = printable(id[: _ID_LENGTH + 1])
+        id = id if len(id) <= _ID_LENGTH else f"{id[: _ID_LENGTH - 1]}…"
         return Document(id, text, source, self.format, end, notes)
 
     def decoded(self, id: str, line: int, raw: bytes) -> Document | Reject:
@@ -115,8 +121,7 @@ def _read_whole(transform: Transform) -> Callable[[_Maker], Iterator[Document | 
             yield text
         elif not text.isspace() and text:
             text, notes = transform(text.replace("\r\n", "\n"))
-            id = printable(PurePosixPath(make.stream.path).name)
-            yield make.document(id, 1, text, notes)
+            yield make.document(PurePosixPath(make.stream.path).name, 1, text, notes)
 
     return read
 
@@ -156,7 +161,8 @@ def _json_document(make: _Maker, line: int, raw: bytes) -> Document | Reject:
     text = row.get(field) if isinstance(row, dict) else None
     if not isinstance(text, str):
         found = ", ".join(map(repr, list(row)[:5])) if isinstance(row, dict) else type(row).__name__
-        return make.reject(line, f"no text in field {field!r} (found {found[:200]})")
+        told = f"found {found[:200]}; --text_field names the field"
+        return make.reject(line, f"no text in field {field!r} ({told})")
     if "\0" in text:
         return make.reject(line, "a NUL byte")
     notes: tuple[str, ...] = ()
@@ -201,9 +207,22 @@ def _wiki_document(make: _Maker, first: int, body: list[bytes]) -> Document | Re
     attributes = dict(_ATTRIBUTE.findall(tag[:_TAG_LENGTH]))
     title, _, rest = text.partition("\n")
     named = attributes.get("title", "").strip()
-    if title.strip() in (named, html.unescape(named)):
+    if {title.strip(), _unescape(title).strip()} & {named, html.unescape(named)}:
         text = rest
-    return make.document(attributes.get("id", str(first)), first, text)
+    return make.document(_unescape(attributes.get("id", str(first))), first, _unescape(text))
+
+
+def _unescape(text: str) -> str:
+    """Characters for HTML's escapes, once; what only looks like one stays.
+
+    None of them gives a NUL or half of a surrogate pair: they become U+FFFD.
+    """
+    return _ENTITY.sub(_character, text) if "&" in text else text
+
+
+def _character(entity: re.Match[str]) -> str:
+    name = entity[0][1:]
+    return html.unescape(entity[0]) if name[0] == "#" or name in html5 else entity[0]
 
 
 _READERS: dict[str, Callable[[_Maker], Iterator[Document | Reject]]] = {

@@ -3,8 +3,9 @@
 A paragraph ends at a blank line, a heading or a rule; its lines are joined by blanks (verse too).
 Blocks are set apart by an empty line. Dropped are marks, never words: `#` of headings, `_` and `*`
 of emphasis, `>` of quotations, `-`, `+`, `*` of lists, rules, the addresses of links and pictures.
-Code keeps its lines and loses its fences. Heads and feet go: YAML front matter, the head
-`# Title: …  ## Author: …  ## Year: …  ---`, and what Project Gutenberg puts around a book.
+Code keeps its lines and loses its fences; a fence that nothing closes is a rule or text. Heads and
+feet go: YAML front matter, the head `# Title: …  ## Author: …  ## Year: …  ---`, and what Project
+Gutenberg puts around a book.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ _RULE = re.compile(r"(?:[-*_=][ \t]*+){3,}+")
 _ITEM = re.compile(r"[-+*][ \t]+(?=\S)")
 _MARKS = frozenset("#>-+*_=[")
 _FENCE = ("```", "~~~")
+_FENCE_LINE = re.compile(r"^[^\S\n]*+(?:```|~~~)[^\n]*", re.MULTILINE)
+# What begins a block of code: perhaps a language follows, which holds no mark of the fence.
+_OPENING = re.compile(r"(`{3,}+)[^`]*|(~{3,}+)\s*+(?:[\w+#.-]*|\{[^{}~]*\})")
+_CLOSING = re.compile(r"`{3,}|~{3,}")
 _LINK = re.compile(
     r'!?\[([^\[\]\n]{0,500})\]\((?:[^()\s]|\([^()\s]*\))*(?:[ \t]+"[^"\n]{0,500}")?[ \t]*\)'
 )
@@ -114,11 +119,13 @@ def unwrap(text: str) -> tuple[str, Notes]:
 def _blocks(text: str) -> Iterator[str]:
     """Yields headings, paragraphs, list items and lines of code, without marks."""
     lines: list[str] = []
-    code = False
+    code, fences = False, _fences(text)
     for match in _LINE.finditer(text):
         line = match[0].strip()
-        if line.startswith(_FENCE):
+        if match.start() in fences:
             code, line = not code, ""
+        elif not code and line.startswith(_FENCE) and _CLOSING.fullmatch(line):
+            line = ""  # an ornament
         kind, line = _classify(line) if line[:1] in _MARKS and not code else ("text", line)
         if lines and (code or not line or kind != "text"):
             yield _inline(" ".join(lines))
@@ -131,17 +138,55 @@ def _blocks(text: str) -> Iterator[str]:
             lines.append(line)
 
 
+def _fences(text: str) -> set[int]:
+    """Where the lines begin that open and close code, in turn; each one opened is closed.
+
+    A fence is closed by one of the same character that is at least as long.
+    """
+    if not any(fence in text for fence in _FENCE):
+        return set()
+    found = [(match.start(), match[0].strip()) for match in _FENCE_LINE.finditer(text)]
+    longest = {"`": 0, "~": 0}
+    closes = []  # whether what might open there is closed behind
+    for _, line in reversed(found):
+        opening = _OPENING.fullmatch(line)
+        closes.append(bool(opening) and _width(line) <= longest[line[0]])
+        if _CLOSING.fullmatch(line):
+            longest[line[0]] = max(longest[line[0]], len(line))
+    fences: set[int] = set()
+    opened = ""
+    for (start, line), is_closed in zip(found, reversed(closes), strict=True):
+        if opened and line.startswith(opened) and _CLOSING.fullmatch(line):
+            fences.add(start)
+            opened = ""
+        elif not opened and is_closed:
+            fences.add(start)
+            opened = line[: _width(line)]
+    return fences
+
+
+def _width(line: str) -> int:
+    """How many marks a line begins with."""
+    return len(line) - len(line.lstrip(line[0]))
+
+
 def _classify(line: str) -> tuple[str, str]:
     """A line that begins with a mark -> (heading, item or text; what it says)."""
     if line[0] == ">":
         line = line.lstrip("> ")
     if heading := _HEADING.fullmatch(line):
-        return "heading", heading[1].rstrip("#").rstrip()
+        return "heading", _without_closing(heading[1])
     if _RULE.fullmatch(line) or _DEFINITION.fullmatch(line):
         return "text", ""
     if item := _ITEM.match(line):
         return "item", line[item.end() :]
     return "text", line
+
+
+def _without_closing(heading: str) -> str:
+    """A heading without the marks that close it, which follow a blank: `C#` keeps its own."""
+    bare = heading.rstrip("#")
+    return heading if bare and not bare[-1].isspace() else bare.rstrip()
 
 
 def _inline(text: str) -> str:

@@ -19,7 +19,13 @@ from gptbert.datasets.document_formats import FORMATS, SPLITTABLE, is_boundary
 from gptbert.datasets.document_paths import expand, nothing_found
 from gptbert.datasets.document_recognition import recognise
 from gptbert.datasets.document_streams import COMPRESSED, HEAD
-from gptbert.datasets.document_types import MAX_DOCUMENT_BYTES, ReadOptions, Unreadable, printable
+from gptbert.datasets.document_types import (
+    MAX_DOCUMENT_BYTES,
+    TEXT_FIELD,
+    ReadOptions,
+    Unreadable,
+    printable,
+)
 from gptbert.errors import UserError, nearest
 
 PART_BYTES = 1 << 26
@@ -84,7 +90,7 @@ def find_sources(
     patterns: Sequence[str],
     format: str = "auto",
     *,
-    text_field: str = "text",
+    text_field: str = TEXT_FIELD,
     max_document_bytes: int = MAX_DOCUMENT_BYTES,
     part_bytes: int = PART_BYTES,
 ) -> list[Source]:
@@ -98,12 +104,17 @@ def find_sources(
       part_bytes: Size of the parts of large files.
 
     Raises:
-      UserError: a pattern names nothing, or the format is unknown.
+      UserError: a pattern names nothing, the format is unknown, or a field is named and the format
+        has none.
     """
     if format not in ("auto", *FORMATS):
         known = ", ".join(FORMATS)
         raise UserError(
             f"unknown format {format!r}{nearest(format, FORMATS)}; known: auto, {known}"
+        )
+    if text_field != TEXT_FIELD and format not in ("auto", "jsonl"):
+        raise UserError(
+            f"--text_field={text_field} does nothing with --format={format}: only jsonl has fields"
         )
     if not patterns:
         raise UserError("no input; name files, folders or globs of raw text")

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gptbert.datasets.document_types import Unreadable
+from gptbert.datasets.document_types import Unreadable, printable
 
 BUFFER = 1 << 18
 HEAD = 1 << 16
@@ -30,9 +30,11 @@ DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, Unreadable)
 
 
 def damage_reason(error: BaseException) -> str:
-    """The reason of the `Reject` for an exception of `DAMAGE`."""
+    """The reason of the `Reject` for an exception of `DAMAGE`, or one that nobody foresaw."""
     if isinstance(error, Unreadable):
         return str(error)
+    if isinstance(error, ValueError):
+        return f"cannot be read ({printable(str(error))[:200]})"
     if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
         return f"cannot be read ({error.strerror or error})"
     if "Memory usage limit" in str(error):

@@ -7,6 +7,7 @@ import dataclasses
 from gptbert.errors import UserError
 
 MAX_DOCUMENT_BYTES = 1 << 26
+TEXT_FIELD = "text"  # of JSONL objects, unless another one is named
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -74,7 +75,7 @@ class ReadOptions:
     """
 
     format: str = "auto"
-    text_field: str = "text"
+    text_field: str = TEXT_FIELD
     max_document_bytes: int = MAX_DOCUMENT_BYTES
 
     def __post_init__(self) -> None:

@@ -67,7 +67,7 @@ def _read(stream: ByteStream, options: ReadOptions, depth: int = 0) -> Iterator[
             yield from _read_archive(stream, options, depth)
         else:
             yield from read_format(stream, _format(stream, options.format), options)
-    except DAMAGE as error:
+    except (*DAMAGE, ValueError) as error:
         line = f":{stream.line}" if stream.line else ""
         yield Reject(stream.name + line, damage_reason(error), stream.consumed())
 

@@ -9,7 +9,8 @@ is not lower case or a digit, with quotes and brackets that open before it. Exce
   frequent first word follows (`The`, `He`, `However`).
 * What numbers a line (`1.`, `IV.`) stays with it; `Well... I see` goes on after its dots, and
   `"Why?" I asked.`, `"Stop!" Mr. Hale cried.` after the quotation.
-* A line that breaks off between two lower-case letters goes on in the next.
+* A line that breaks off between two lower-case letters goes on in the next, unless the text is
+  said to have a sentence a line.
 
 Nothing but white space is ever lost, and the time is linear in the length of the text whatever
 stands in it: every pattern consumes each character a bounded number of times.
@@ -73,12 +74,17 @@ _SAYS = re.compile(
 )
 
 
-def split_sentences(text: str) -> list[str]:
+def split_sentences(text: str, *, join_lines: bool = True) -> list[str]:
     """Returns the sentences of a text in order, stripped, none of them empty.
 
     Joined without their white space they are the text without its white space.
+
+    Args:
+      text: Its lines end at line feeds.
+      join_lines: Whether a line that breaks off between two lower-case letters goes on in the next;
+        False where every line is a sentence or several.
     """
-    if "\n" in text:
+    if join_lines and "\n" in text:
         text = _BROKEN_LINE.sub(" ", text)
     sentences: list[str] = []
     for line in text.split("\n"):

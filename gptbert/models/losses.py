@@ -2,9 +2,10 @@
 
 loss = - sum over positions of weight * log softmax(x E^T + b)[label]
 
-The logits of a row of 1,024 positions over 50,257 entries are 206 MB. Here they exist for `chunk`
-positions of each row at a time: where gradients are wanted, those of the chunk are made at once,
-while its logits are there, and only they are kept. Nothing is computed twice.
+The logits of a row of 1,024 positions over 50,257 entries are 206 MB. Here they exist for a chunk
+of positions at a time, `chunk` of each row and at most `POSITIONS` over all rows: where gradients
+are wanted, those of the chunk are made at once, while its logits are there, and only they are kept.
+Nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# About 512 positions over all rows are enough on a CPU, some thousands on an accelerator. On a mesh
-# the table's gradient is summed over devices once a chunk: few large chunks are better there.
-CHUNK = 128
+# Positions of each row, and over all rows (of the whole mesh, at least one of each row), whose
+# logits exist at a time: 3.3 GB in float32 over 50,257 entries. Up to 128 rows a chunk has 128
+# positions of each. The words that BERT predicts, 20 of a row of 128, are one chunk up to 819 rows.
+# Fewer positions would do (about 512 on a CPU, some thousands on an accelerator); but on a mesh the
+# table's gradient is summed over devices once a chunk, so that few large chunks are better there.
+CHUNK, POSITIONS = 128, 16_384
 
 
 def linear_cross_entropy(
@@ -41,7 +45,8 @@ def linear_cross_entropy(
       weights: float32 [R,T]. No gradient goes to them.
       vocabulary: V.
       dtype: Of the matrix products; softmax and sums are float32.
-      chunk: Positions of each row whose logits [R,chunk,V'] exist at a time.
+      chunk: Positions of each row whose logits [R,chunk,V'] exist at a time, at most: fewer where
+        they would be more than `POSITIONS` over all rows.
 
     Returns:
       The weighted sums, float32 scalars: of the negative log-likelihoods (differentiable in `x`,
@@ -50,6 +55,7 @@ def linear_cross_entropy(
     entries = table.shape[0]
     if bias is not None:
         bias = jnp.pad(bias, (0, entries - bias.shape[0]))
+    chunk = min(chunk, max(1, POSITIONS // x.shape[0]))
     count = -(-x.shape[1] // chunk)
     chunk = -(-x.shape[1] // count)  # equal chunks, with as little filler as can be
     fixed = (vocabulary, dtype, chunk)

@@ -1,7 +1,8 @@
 """What evaluations are made of: a fixed set of batches over the held-out splits.
 
 The same examples, masks and windows whatever the seed of a run, so that runs can be compared; they
-depend on the corpora, the objective and the sequence length only.
+depend on the corpora, the objective, the sequence length and how many tokens are read only, masks
+on the run's masking too (rate, mixture, whole words, most).
 """
 
 from __future__ import annotations

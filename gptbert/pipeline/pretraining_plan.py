@@ -153,15 +153,20 @@ def phase_steps(phases: Sequence[tuple[float, int]], steps: int) -> list[tuple[i
     """(sequence length, steps) of each phase.
 
     Raises:
-      UserError: Shares that do not sum to 1, or a phase without a step.
+      UserError: Shares that do not sum to 1, a length below 1, or a phase without a step.
     """
-    if not phases or abs(sum(share for share, _ in phases) - 1) > 1e-6:
+    if not phases or not abs(sum(share for share, _ in phases) - 1) <= 1e-6:
         raise UserError(
             f"phases {tuple(phases)}: expected (share of the steps, sequence length) pairs whose "
             "shares sum to 1 (--config.phases)"
         )
     planned, begin, passed = [], 0, 0.0
     for share, length in phases:
+        if length < 1:
+            raise UserError(
+                f"sequence length {length} leaves no room for text; expected at least 1 "
+                "(--config.phases)"
+            )
         passed += share
         end = round(passed * steps)
         if end <= begin:

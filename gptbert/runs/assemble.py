@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -42,7 +41,7 @@ from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
 from gptbert.weights.pretrained import check_pairs, check_vocabulary
-from gptbert.weights.run_folder import is_run_folder
+from gptbert.weights.run_folder import tokenizer_beside
 from gptbert.weights.sources import Weights, read_weights
 
 _LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
@@ -174,7 +173,7 @@ def assemble(config: ConfigDict) -> Assembly:
     weights = read_weights(config.init_from) if config.init_from else None
     model = _shape(config, weights)
     check_model(model, layout)
-    vocabulary = config.tokenizer or _tokenizer_beside(config.init_from)
+    vocabulary = config.tokenizer or str(tokenizer_beside(config.init_from))
     tokenizer = load_tokenizer(vocabulary)
     check_vocabulary(model, tokenizer, config.init_from or vocabulary)
     model = with_gpt_tokens(model, tokenizer)
@@ -275,12 +274,6 @@ def _shape(config: ConfigDict, weights: Weights | None) -> ModelConfig:
             raise UserError("random weights need --config.tokenizer=DIR|vocab.txt")
         rates["vocabulary"] = load_tokenizer(config.tokenizer).vocabulary_size
     return dataclasses.replace(shape, **rates)
-
-
-def _tokenizer_beside(weights: str) -> str:
-    """Where the tokenizer of a run folder or a Hugging Face folder lies."""
-    folder = Path(weights)
-    return str(folder / "tokenizer" if is_run_folder(folder) else folder)
 
 
 def _scan_layers(config: ConfigDict) -> bool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -36,11 +34,17 @@ from gptbert.pipeline.masking import Masking
 from gptbert.pipeline.mixture import Mixture
 from gptbert.pipeline.plan import CostModel, cost_model
 from gptbert.pipeline.pretraining_plan import PhasedPlan, phase_steps, plan_instances, plan_windows
-from gptbert.pipeline.store import TokenStore
-from gptbert.pipeline.store_format import SPLITS
 from gptbert.runs.assemble import check_frozen
+from gptbert.runs.pretraining_recipe import check_read
+from gptbert.runs.pretraining_stores import (
+    check_tokenizer,
+    prepare_with,
+    read_held_out,
+    read_mixture,
+    tokenizer_of,
+)
 from gptbert.tasks.pretraining import OBJECTIVES, objective_of
-from gptbert.tokenizers import Tokenizer, load_tokenizer
+from gptbert.tokenizers import Tokenizer
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.products import choose_products
 from gptbert.training.schedules import make_schedule
@@ -116,20 +120,20 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     """Reads what `config` names and puts it together; raises UserError for bad input."""
     check_numbers(config)
     layout = make_layout(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    mixture = _mixture(config)
-    held_out_mixture = _held_out_mixture(config, mixture)
-    tokenizer = _tokenizer(mixture.stores[0])
+    notes: list[str] = []
+    mixture = read_mixture(config)
+    held_out_mixture = read_held_out(config, mixture, notes)
+    tokenizer = tokenizer_of(mixture.stores[0])
     weights = None
     if config.init_from:
         weights = read_weights(config.init_from, head_kind(config.objective))
     model = _shape(config, weights, tokenizer)
+    if weights is not None:
+        notes += [*weights.notes, *check_tokenizer(config.init_from, mixture.stores[0], tokenizer)]
     check_model(model, layout)
-    notes = [] if weights is None else list(weights.notes)
-    if held_out_mixture is None:
-        notes.append("the corpus holds nothing out: nothing is scored while it is learnt")
 
     costs = cost_model(model, on_cpu=jax.default_backend() == "cpu")
-    phases = [(float(share), int(length)) for share, length in config.phases]
+    phases = _phases(config)
     plan = _plan(config, phases, mixture, tokenizer, layout, costs)
     steps = phase_steps(phases, config.steps)
     tokens = sum(count * config.batch_size * length for length, count in steps)
@@ -192,7 +196,7 @@ def check_numbers(config: ConfigDict) -> None:
         )
     if not 0 < config.b2 < 1:
         raise UserError(f"--config.b2 is {config.b2}, expected a number between 0 and 1")
-    for name in ("weight_decay", "clip_norm", "final_rate", "short_share"):
+    for name in ("weight_decay", "clip_norm", "final_rate"):
         if not 0 <= config[name] < float("inf"):
             raise UserError(f"--config.{name} is {config[name]}, expected 0 or a positive number")
     if config.objective not in OBJECTIVES:
@@ -200,6 +204,10 @@ def check_numbers(config: ConfigDict) -> None:
             f"--config.objective={config.objective!r} is unknown"
             f"{nearest(config.objective, OBJECTIVES)}; expected one of {', '.join(OBJECTIVES)}"
         )
+    if not 0 <= config.short_share <= 1:
+        raise UserError(f"--config.short_share is {config.short_share}, expected a share, 0 to 1")
+    check_read(config)
+    phase_steps(_phases(config), config.steps)
     if config.batch_size % config.accumulate:
         raise UserError(
             f"--config.accumulate={config.accumulate} does not divide "
@@ -219,6 +227,17 @@ def check_numbers(config: ConfigDict) -> None:
     make_schedule(config.schedule, config.learning_rate, config.warmup_steps, config.steps)
 
 
+def _phases(config: ConfigDict) -> list[tuple[float, int]]:
+    """(share of the steps, tokens of an example) of each phase."""
+    try:
+        return [(float(share), int(length)) for share, length in config.phases]
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(
+            f"--config.phases={config.phases}: expected pairs (share of the steps, tokens of an "
+            "example), such as ((0.9,128),(0.1,512))"
+        ) from None
+
+
 def checkpoint_steps(config: ConfigDict) -> tuple[int, ...]:
     """Steps whose checkpoints are kept for good: as listed, or 1, 2, 4, 8, … for 'log'."""
     if config.checkpoint_at == "log":
@@ -232,44 +251,6 @@ def checkpoint_steps(config: ConfigDict) -> tuple[int, ...]:
     return tuple(int(step) for step in steps)
 
 
-def _mixture(config: ConfigDict) -> Mixture:
-    """The stores to train on."""
-    stores = [TokenStore.open(path) for path in _paths(config.corpus)]
-    return Mixture.of(stores, tuple(config.corpus_weights))
-
-
-def _held_out_mixture(config: ConfigDict, trained: Mixture) -> Mixture | None:
-    """What is scored: all of the held-out stores, else the corpus's own share; None if empty."""
-    paths = _paths(config.held_out_corpus or config.corpus)
-    splits = SPLITS if config.held_out_corpus else ("heldout",)
-    fingerprint = trained.stores[0].tokenizer_fingerprint
-    stores = [TokenStore.open(path, split, fingerprint) for path in paths for split in splits]
-    if config.held_out_corpus and (known := _known(stores, trained)):
-        raise UserError(
-            f"{known} of --config.held_out_corpus is trained on too; expected documents that are "
-            "not in --config.corpus"
-        )
-    filled = [store for store in stores if store.tokens]
-    return Mixture.of(filled) if filled else None
-
-
-def _known(held_out: Sequence[TokenStore], trained: Mixture) -> str:
-    """The path of a held-out store whose documents are those of a corpus."""
-    fingerprints = {store.fingerprint for store in trained.stores}
-    return next((store.path for store in held_out if store.fingerprint in fingerprints), "")
-
-
-def _paths(stores: str) -> list[str]:
-    return [path.strip() for path in stores.split(",")]
-
-
-def _tokenizer(store: TokenStore) -> Tokenizer:
-    """The tokenizer that a store carries."""
-    with tempfile.TemporaryDirectory() as folder:
-        store.save_tokenizer(folder)
-        return load_tokenizer(Path(folder))
-
-
 def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) -> ModelConfig:
     """The model: that of the weights, or the preset with the vocabulary of the corpus."""
     if weights is not None:
@@ -277,8 +258,7 @@ def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) ->
         if shape.vocabulary != tokenizer.vocabulary_size:
             raise UserError(
                 f"the weights in {config.init_from} have {shape.vocabulary:,} entries, the corpus "
-                f"{tokenizer.vocabulary_size:,}; prepare it with the tokenizer of the weights: "
-                "gptbert prepare-corpus --tokenizer=WEIGHTS"
+                f"{tokenizer.vocabulary_size:,}; {prepare_with(config.init_from)}"
             )
     else:
         shape = dataclasses.replace(preset(config.model), vocabulary=tokenizer.vocabulary_size)
@@ -296,7 +276,7 @@ def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) ->
         changes |= {"embedding_dropout": config.dropout} if isinstance(shape, GptConfig) else {}
     if isinstance(shape, BertConfig):
         changes["left_to_right"] = causal
-    longest = max(length for _, length in config.phases)
+    longest = max(length for _, length in _phases(config))
     if longest > shape.positions:
         raise UserError(
             f"--config.phases has examples of {longest} tokens, the model knows "
@@ -360,7 +340,7 @@ def _held_out(
     config: ConfigDict, mixture: Mixture, tokenizer: Tokenizer, layout: Layout, costs: CostModel
 ) -> HeldOut:
     """What is scored, with examples as long as those of the last phase."""
-    length = int(config.phases[-1][1])
+    length = _phases(config)[-1][1]
     sizes: dict[str, Any] = {
         "batch_size": max(1, min(config.batch_size, _EVALUATION_TOKENS // length)),
         "most_tokens": config.eval_tokens,

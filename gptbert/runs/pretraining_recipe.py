@@ -5,6 +5,19 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from gptbert.errors import UserError
+
+_MASKING = ("masking.rate", "masking.mixture", "masking.whole_words", "masking.most")
+# Fields that an objective does not read.
+_UNREAD = {
+    "left_to_right": _MASKING,
+    "next_token": (*_MASKING, "short_share", "duplicates"),
+}
+_DOES = {
+    "left_to_right": "masks nothing",
+    "next_token": "reads windows as they stand in the corpus",
+}
+
 
 def pretraining(model: str, objective: str) -> ConfigDict:
     """Every field with BERT's value (paper A.2, released code) where a paper does not say more."""
@@ -62,3 +75,22 @@ def pretraining(model: str, objective: str) -> ConfigDict:
     config.remat = False
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     return config
+
+
+def check_read(config: ConfigDict) -> None:
+    """Refuses a field with another value than its default if the objective does not read it."""
+    usual = pretraining(config.model, config.objective)
+    for name in _UNREAD.get(config.objective, ()):
+        found, default = _field(config, name), _field(usual, name)
+        if found != default:
+            raise UserError(
+                f"--config.{name}={found} does nothing with --config.objective={config.objective}, "
+                f"which {_DOES[config.objective]}; expected it to be left out ({default})"
+            )
+
+
+def _field(config: ConfigDict, name: str) -> object:
+    found = config
+    for part in name.split("."):
+        found = found[part]
+    return tuple(found) if isinstance(found, list) else found

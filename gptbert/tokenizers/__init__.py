@@ -24,7 +24,7 @@ from gptbert.tokenizers.interface import SpecialTokens, Tokenizer
 from gptbert.tokenizers.sentencepiece_model import MODEL_NAMES, read_sentencepiece
 from gptbert.tokenizers.wordpiece import WordPiece
 
-__all__ = ["KINDS", "SpecialTokens", "Tokenizer", "load_tokenizer"]
+__all__ = ["KINDS", "SpecialTokens", "Tokenizer", "holds_tokenizer", "load_tokenizer"]
 
 KINDS = ("wordpiece", "bpe", "byte-bpe", "sentencepiece")
 
@@ -57,6 +57,13 @@ def load_tokenizer(path: str | os.PathLike[str], *, lowercase: bool | None = Non
             "lowercase (--cased) to be given for wordpiece only"
         )
     return tokenizer
+
+
+def holds_tokenizer(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder has a file of a tokenizer, of any kind and whether it can be read or not."""
+    pairs = (name for pair in bpe_files.NAMES for name in pair)
+    names = ("vocab.txt", "tokenizer.json", *pairs, *MODEL_NAMES)
+    return any((Path(folder) / name).is_file() for name in names)
 
 
 def _read_other(kind: str, path: Path) -> Tokenizer:

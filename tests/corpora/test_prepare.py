@@ -172,9 +172,9 @@ def test_only_bert_cuts_documents_into_sentences():
             return np.array(list(text.encode()))
 
     text = "The one. They are.\nIt was."
-    assert [ids.tolist() for ids in _encoder(Stub())(text)] == [list(text.encode())]
+    assert [ids.tolist() for ids in _encoder(Stub())(text, "text")] == [list(text.encode())]
     Stub.kind = "wordpiece"
-    assert len(list(_encoder(Stub())(text))) == 3
+    assert len(list(_encoder(Stub())(text, "text"))) == 3
 
 
 def test_an_object_store_takes_it_too(corpus, tmp_path, monkeypatch):

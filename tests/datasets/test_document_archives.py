@@ -7,6 +7,7 @@ import io
 import lzma
 import os
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ def test_hostile_members_are_rejects_and_nothing_is_written(tmp_path: Path) -> N
         "/tmp/evil.txt": GOOD,
         "a/../../evil.txt": GOOD,
         "b\\..\\..\\evil.txt": GOOD,
-        "C:evil.txt": GOOD,
+        "C:\\evil.txt": GOOD,
+        "d:/evil.txt": GOOD,
         "link": header(tarfile.SYMTYPE, "/etc/passwd"),
         "hard": header(tarfile.LNKTYPE, "good.txt"),
         "device": header(tarfile.CHRTYPE),
@@ -97,9 +99,10 @@ def test_hostile_members_are_rejects_and_nothing_is_written(tmp_path: Path) -> N
         "./.git/config": GOOD,
         "line\nbreak.txt": b"",
         "./good.txt": GOOD,
+        "a:b.txt": GOOD,
     }
     good, bad = read(folder / "a.tar", tar(members))
-    assert good == ["./good.txt"]
+    assert good == ["./good.txt", "a:b.txt"]
     out, absolute = (
         f"an archive member {what}"
         for what in ("whose path leads out of the archive", "with an absolute path")
@@ -109,7 +112,8 @@ def test_hostile_members_are_rejects_and_nothing_is_written(tmp_path: Path) -> N
         "a.tar:/tmp/evil.txt": absolute,
         "a.tar:a/../../evil.txt": out,
         "a.tar:b\\..\\..\\evil.txt": out,
-        "a.tar:C:evil.txt": absolute,
+        "a.tar:C:\\evil.txt": absolute,
+        "a.tar:d:/evil.txt": absolute,
         "a.tar:link": "a symbolic link in an archive",
         "a.tar:hard": "a hard link in an archive",
         "a.tar:device": "a device in an archive",
@@ -209,12 +213,46 @@ def test_giant_extended_headers_take_no_memory(tmp_path: Path, kind: bytes) -> N
     assert bad == {"a.tar": "the archive is damaged"}
 
 
-@pytest.mark.parametrize("record", [b"99 path=x\n", b"x path=y\n", b"15 size=notten\n", b"0 "])
-def test_damaged_extended_headers(tmp_path: Path, record: bytes) -> None:
+def extended(records: bytes) -> bytes:
+    """An archive whose first header is a POSIX extended one that holds `records`."""
     info = tarfile.TarInfo("x")
-    info.type, info.size = tarfile.XHDTYPE, len(record)
-    content = info.tobuf() + record + bytes(-len(record) % 512) + tar({"a.txt": GOOD})
+    info.type, info.size = tarfile.XHDTYPE, len(records)
+    return info.tobuf() + records + bytes(-len(records) % 512) + tar({"a.txt": GOOD})
+
+
+DAMAGED = {
+    "too long": b"99 path=x\n",
+    "no length": b"x path=y\n",
+    "no size": b"15 size=notten\n",
+    "empty": b"0 ",
+    "only a length": b"12",
+    "padded": b"%04400d path=x\n" % 4408,
+    "padded behind": (b"0000100%04400d path=" % 0).ljust(20_000, b"x"),
+    "many digits": b"5011 size=%s\n" % (b"1" * 5000),
+    "21 digits": b"30 size=%021d\n" % 7,
+    "other digits": "13 size=\u0661\u0662\n".encode(),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_extended_headers(tmp_path: Path, kind: str) -> None:
+    content = extended(DAMAGED[kind])
     assert read(tmp_path / "a.tar", content) == ([], {"a.tar": "the archive is damaged"})
+
+
+def test_many_records_take_linear_time(tmp_path: Path) -> None:
+    content = extended(b"2 " * (1 << 18))
+    start = time.process_time()
+    assert read(tmp_path / "a.tar", content) == (["a.txt"], {})
+    assert time.process_time() - start < 2
+
+
+def test_what_nobody_foresaw_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no such\x1b thing")
+
+    monkeypatch.setattr("gptbert.datasets.documents.is_tar", fail)
+    assert read(tmp_path / "a.txt", GOOD) == ([], {"a.txt": "cannot be read"})
 
 
 def test_a_size_that_is_a_lie(tmp_path: Path) -> None:

@@ -31,7 +31,14 @@ from gptbert.datasets.document_markup import is_book, read_book, read_markdown, 
         ("# Title: Emma\n\n## Author: Jane\n\n## Year: 1815\n\n-------\n\nText", "Text"),
         ("verse one  \nverse two\n--he said", "verse one verse two --he said"),
         ("", ""),
-        ("```\nnever closed_\n", "never closed_"),
+        ("```\nnever _closed_\n", "never closed"),
+        ("```python\nnever _closed_\n", "```python never closed"),
+        ("```\na_\n~~~\nb_\n``\n````\n_c_", "a_\n\n~~~\n\nb_\n\n``\n\nc"),
+        ("~~~~ {.c++}\na_\n~~~\n~~~~\n_b_", "a_\n\n~~~\n\nb"),
+        ("```in a line``` _and_\nmore\n\n# Next", "```in a line``` and more\n\nNext"),
+        ("_a_\n\n~~~~~~\n\n_b_\n\n# C", "a\n\nb\n\nC"),
+        ("~~~ The End ~~~\n\n_b_", "~~~ The End ~~~\n\nb"),
+        ("# Programming in C#\n## F# ##\n### ###\n#### G ##\t", "Programming in C#\n\nF#\n\nG"),
     ],
 )  # fmt: skip
 def test_markdown(markdown: str, text: str) -> None:
@@ -47,6 +54,13 @@ GUTENBERG = (
     "End of the Project Gutenberg EBook of Emma\n\n*** END OF THIS PROJECT GUTENBERG EBOOK EMMA ***"
     "\n\nMuch licence.\n"
 )
+
+
+def test_fences_that_nothing_closes_take_linear_time() -> None:
+    text = "\n".join("~" * width + " x" for width in range(3, 1500)[::-1]) + "\n" + "~" * 3
+    start = time.process_time()
+    assert read_markdown(text)[0] == " ".join(text.split("\n")[:-2])
+    assert time.process_time() - start < 2
 
 
 def test_books_lose_head_and_foot() -> None:
@@ -97,6 +111,8 @@ HOSTILE = {
     "marks": "\n#",
     "quotes": "\n> ",
     "fences": "\n```\n",
+    "unclosed": "\n```a`\n~~~ b\n",
+    "ornament": "~",
     "produced": "Produced by\nx ",
     "front": "---\na: b\n",
     "pictures": "[Illustration: ",

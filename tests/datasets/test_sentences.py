@@ -181,3 +181,10 @@ def test_real_text_loses_nothing(data_dir) -> None:
             lengths += [len(sentence.split()) for sentence in sentences]
     assert 10 < sum(lengths) / len(lengths) < 25
     assert max(lengths) < 400
+
+
+def test_lines_that_break_off_are_joined_unless_each_is_a_sentence() -> None:
+    text = "one line that\ngoes on\nand on. Two."
+    assert split_sentences(text) == ["one line that goes on and on.", "Two."]
+    kept = split_sentences(text, join_lines=False)
+    assert kept == ["one line that", "goes on", "and on.", "Two."]

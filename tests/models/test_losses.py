@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gptbert.models import losses
 from gptbert.models.losses import linear_cross_entropy
 
 R, T, D, V = 3, 13, 8, 29
@@ -148,10 +149,8 @@ def test_in_a_scan_and_under_recomputation():
     assert_near(gradient, expected[0][3] + expected[1][3])
 
 
-@pytest.mark.parametrize("chunk", [8, 32])
-def test_memory_is_that_of_a_chunk(chunk):
-    """Compiled, not run: temporaries of a step over 2 x 256 positions and 20,000 entries."""
-    rows, positions, width, entries = 2, 256, 16, 20_000
+def temporaries(rows, positions, width, entries, **options):
+    """Bytes of the temporaries of a step, compiled and not run."""
     shapes = [
         jax.ShapeDtypeStruct(shape, dtype)
         for shape, dtype in (
@@ -163,12 +162,37 @@ def test_memory_is_that_of_a_chunk(chunk):
     ]
 
     def loss(x, table, labels, weights):
-        return linear_cross_entropy(
-            x, table, None, labels, weights, vocabulary=entries, chunk=chunk
-        )
+        return linear_cross_entropy(x, table, None, labels, weights, vocabulary=entries, **options)
 
     compiled = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True)).lower(*shapes).compile()
-    memory = compiled.memory_analysis().temp_size_in_bytes
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("chunk", [8, 32])
+def test_memory_is_that_of_a_chunk(chunk):
+    rows, positions, width, entries = 2, 256, 16, 20_000
+    memory = temporaries(rows, positions, width, entries, chunk=chunk)
     logits_of_chunk, logits = (4 * rows * n * entries for n in (chunk, positions))
     assert memory < 4 * logits_of_chunk + 4 * 4 * entries * width
     assert memory < logits / 2
+
+
+def test_many_rows_take_no_more_memory():
+    few, many = (temporaries(rows, 128, 8, 3_000) for rows in (128, 1024))
+    assert many < 1.5 * few
+
+
+@pytest.mark.parametrize("most", [2, 7])
+def test_many_rows_give_the_same(most, monkeypatch):
+    """Rows are 3: two positions of each at a time, or one, though that is more than allowed."""
+    monkeypatch.setattr(losses, "POSITIONS", most)
+    arrays = inputs()
+    loss, correct, *gradients = plain(*arrays)
+    (found, right), found_gradients = differentiated(arrays)
+    assert_near(found, loss)
+    assert_near(right, correct)
+    for one, other in zip(found_gradients, gradients, strict=True):
+        assert_near(one, other)
+    pieces = 13 if most == 2 else 7
+    assert f"length={pieces}" in str(jax.make_jaxpr(lambda x: linear_cross_entropy(
+        x, *arrays[1:], vocabulary=V)[0])(arrays[0]))  # fmt: skip

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from gptbert.errors import UserError
 from gptbert.pipeline import draws
-from gptbert.pipeline.instances import Creation, _Corpus, _targets, _truncate, make_instances
+from gptbert.pipeline.instances import (
+    Creation,
+    _Corpus,
+    _targets,
+    _truncate,
+    has_pairs,
+    make_instances,
+)
+from gptbert.pipeline.store import TokenStore
 from tests.tiny_store import make_store
 
 
@@ -283,8 +291,15 @@ def test_stores_that_give_no_pairs_are_refused(tmp_path):
     with pytest.raises(UserError, match="heldout split of .* has no text.*prepare-corpus"):
         make_instances(empty, Creation(), 0, 0)
     whole = make_store(tmp_path / "whole", [[[1, 2, 3]], [[4, 5]]], kind="byte-bpe")
-    with pytest.raises(UserError, match="two sentences.*objective=mlm"):
+    with pytest.raises(UserError, match="made with byte-bpe.*made with wordpiece.*objective=mlm"):
         make_instances(whole, Creation(), 0, 0)
+    lines = make_store(tmp_path / "lines", [[[1, 2, 3]]] * 7, heldout=[[[1, 2], [3]], [[4]]])
+    with pytest.raises(
+        UserError, match=r"document \(7\) has one sentence.*--format.*objective=mlm"
+    ):
+        make_instances(lines, Creation(), 0, 0)
+    assert not has_pairs(whole) and not has_pairs(lines)
+    assert has_pairs(TokenStore.open(tmp_path / "lines", "heldout"))
     assert len(make_instances(whole, Creation("mlm"), 0, 0)) == 2
 
 
@@ -293,4 +308,7 @@ def test_settings_are_checked():
         Creation("mlm_nps")
     with pytest.raises(UserError, match="at least 5"):
         Creation(length=4)
+    for share in (15, 1.01, -0.1, float("nan")):
+        with pytest.raises(UserError, match="expected 0 to 1"):
+            Creation(short_share=share)
     assert Creation("mlm", 4).specials == 2 and Creation(length=5).specials == 3

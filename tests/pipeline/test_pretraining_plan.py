@@ -237,6 +237,11 @@ def test_phases_follow_each_other(tmp_path):
         phase_steps(((0.9, 128), (0.1, 512)), 3)
     with pytest.raises(UserError, match="sum to 1"):
         phase_steps(((0.9, 128), (0.2, 512)), 100)
+    with pytest.raises(UserError, match="sum to 1"):
+        phase_steps(((float("nan"), 128),), 100)
+    for length in (0, -3):
+        with pytest.raises(UserError, match=f"length {length} leaves no room.*at least 1"):
+            phase_steps(((1.0, length),), 100)
 
 
 def test_corpora_are_mixed_by_weight(tmp_path):

@@ -2,11 +2,14 @@
 
 import pytest
 
+from gptbert.corpora.prepare import Request, prepare_corpus
+from gptbert.datasets.documents import document_hash, is_held_out
 from gptbert.errors import UserError
 from gptbert.pipeline.store import TokenStore
 from gptbert.runs.assemble_pretraining import assemble_pretraining
 from gptbert.runs.pretrain import pretrain
 from tests.fixtures_pretraining import make_text_store, tiny_config
+from tests.fixtures_runs import WORDS
 from tests.tiny_store import make_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
@@ -54,3 +57,36 @@ def test_another_tokenizer_is_refused(text_store, tmp_path):
     config = tiny_config("test-bert", text_store, held_out_corpus=str(tmp_path / "odd"))
     with pytest.raises(UserError, match="another tokenizer"):
         assemble_pretraining(config)
+
+
+@pytest.fixture
+def single_sentences(text_store, tmp_path):
+    """A store whose held-out documents have a sentence each, the others five."""
+    lines = [f"{' '.join(WORDS[n % 9 : n % 9 + 3])} {WORDS[n // 9]} ." for n in range(54)]
+    documents = []
+    for n, line in enumerate(lines):
+        text = "\n".join(lines[n : n + 5])
+        if is_held_out(document_hash(line), 0.3):
+            documents.append(line)
+        elif n < 40 and not is_held_out(document_hash(text), 0.3):
+            documents.append(text)
+    (tmp_path / "texts").write_text("\n\n".join(documents))
+    request = Request(
+        str(text_store / "tokenizer"), (str(tmp_path / "texts"),), str(tmp_path / "single"),
+        format="paragraphs", held_out=0.3, workers=1,
+    )  # fmt: skip
+    report = prepare_corpus(request, quiet=True)
+    assert report["heldout"]["documents"] > 2
+    return tmp_path / "single"
+
+
+def test_a_held_out_share_without_pairs_is_not_scored(single_sentences, text_store):
+    made = assemble_pretraining(tiny_config("test-bert", single_sentences))
+    assert made.held_out is None
+    assert [note for note in made.notes if "heldout split" in note and "one sentence" in note]
+    both = tiny_config("test-bert", single_sentences, corpus=f"{single_sentences},{text_store}")
+    made = assemble_pretraining(both)
+    assert made.held_out.examples > 0
+    assert len([note for note in made.notes if "one sentence" in note]) == 1
+    alone = assemble_pretraining(tiny_config("test-bert", single_sentences, objective="mlm"))
+    assert alone.held_out.examples > 2 and not alone.notes

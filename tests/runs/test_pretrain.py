@@ -7,9 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from gptbert.commands.config_flag import load_config
 from gptbert.errors import UserError
 from gptbert.pipeline.store import TokenStore
-from gptbert.runs.assemble_pretraining import assemble_pretraining, checkpoint_steps
+from gptbert.runs.assemble_pretraining import (
+    assemble_pretraining,
+    check_numbers,
+    checkpoint_steps,
+)
 from gptbert.runs.export import export
 from gptbert.runs.finetune import finetune
 from gptbert.runs.pretrain import pretrain
@@ -219,6 +224,12 @@ BAD = {
     "mesh.data=3": "does not cover",
     "init_from=/nowhere": "no folder '/nowhere'",
     "corpus_weights=(1.0,2.0)": "expected one positive number for each",
+    "corpus=STORE,": "has an empty name",
+    "short_share=15": "short_share is 15.0, expected a share, 0 to 1",
+    "phases=((1.0,0),)": "expected at least 1",
+    "phases=((1.0,-3),)": "expected at least 1",
+    "phases=(1.0,32)": "expected pairs (share of the steps",
+    "phases=()": "shares sum to 1",
 }
 
 
@@ -233,6 +244,42 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(change, text_store, tmp_pa
     told = refused("pretrain", "--config=configs/bert.py:tiny", *flags, f"--workdir={tmp_path}/run")
     assert BAD[change] in told
     assert not (tmp_path / "run").exists()
+
+
+UNREAD = {
+    "short_share": 0.2,
+    "duplicates": 10,
+    "masking.rate": 0.3,
+    "masking.mixture": (1.0, 0.0, 0.0),
+    "masking.whole_words": True,
+    "masking.most": 20,
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_a_field_that_the_objective_does_not_read_is_refused(name, text_store):
+    for model, objective in (("test-gpt", "next_token"), ("test-bert", "left_to_right")):
+        config = tiny_config(model, text_store, objective=objective)
+        check_numbers(config)
+        config.update_from_flattened_dict({name: UNREAD[name]})
+        if objective == "left_to_right" and "masking" not in name:
+            check_numbers(config)
+            continue
+        with pytest.raises(UserError, match=f"--config.{name}=.* does nothing with .*{objective}"):
+            check_numbers(config)
+
+
+def test_the_papers_configs_are_read_whole(text_store):
+    sizes = ("bert.py:base", "bert.py:tiny", "gpt.py:gpt", "gpt.py:tiny", "gpt2.py:1558m")
+    for size in (*sizes, "gpt2.py:tiny", "demo.py:pretrain-bert", "demo.py:pretrain-gpt"):
+        flags = [("corpus", str(text_store))]
+        check_numbers(load_config(f"configs/{size}", flags, example=""))
+
+
+@pytest.mark.parametrize("length", [0, -3])
+def test_windows_without_a_token_are_refused(length, text_store):
+    with pytest.raises(UserError, match=f"sequence length {length} leaves no room"):
+        assemble_pretraining(tiny_config("test-gpt", text_store, phases=((1.0, length),)))
 
 
 def test_a_vocabulary_of_other_weights_is_refused(text_store, bert_dir, tmp_path):

@@ -1,0 +1,58 @@
+"""Documents of WikiExtractor and JSONL: escapes, printable names, the field that holds the text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptbert.datasets.documents import Document, Reject, find_sources, read_documents
+from gptbert.errors import UserError
+
+
+def read(path: Path, content: str, format: str = "auto", **options) -> list[Document | Reject]:
+    """Writes and reads a file."""
+    path.write_text(content)
+    sources = find_sources([str(path)], format, **options)
+    return [found for source in sources for found in read_documents(source)]
+
+
+def test_wikiextractor_text_and_names_are_unescaped_once(tmp_path: Path) -> None:
+    doc = '<doc id="{0}" url="u" title="{1}">\n{2}\n\n{3}\n</doc>\n'
+    found = read(
+        tmp_path / "w",
+        doc.format("1&amp;2", "A &lt;b&gt; C", "A &lt;b&gt; C", "x &lt; y &amp;amp; z &#8212; w")
+        + doc.format("2", "AT&amp;T", "AT&T", "R&B; AT&T, &copy=1, &notit;")
+        + doc.format("3", "R & B", "R &amp; B", "a &#0; b &#xD800; c &#x110000; d")
+        + doc.format("4", "D", "Another &amp; line", "text"),
+    )
+    assert [item.id for item in found] == ["1&2", "2", "3", "4"]
+    assert [item.text for item in found] == [
+        "x < y &amp; z \u2014 w",
+        "R&B; AT&T, &copy=1, &notit;",
+        "a \ufffd b \ufffd c \ufffd d",
+        "Another & line\n\ntext",
+    ]
+    assert found[2].notes == ("a character lost before (U+FFFD) is kept",)
+
+
+def test_a_field_that_is_missing_names_the_flag(tmp_path: Path) -> None:
+    path, row = tmp_path / "a.jsonl", '{"body": "One."}\n'
+    (found,) = read(path, row)
+    assert found.reason == "no text in field 'text' (found 'body'; --text_field names the field)"
+    with pytest.raises(UserError, match="--text_field=body does nothing with --format=markdown"):
+        read(path, row, "markdown", text_field="body")
+
+
+def test_names_of_documents_can_be_printed(tmp_path: Path) -> None:
+    ids = ["\ud800", "a\x1b[31m\nb", "x" * 500, "Übung", 7, "\x00" * 500, "y" * 200]
+    rows = [json.dumps({"text": f"Text {n}.", "id": id}) for n, id in enumerate(ids)]
+    tag = '<doc id="z\x1bz" url="u" title="T">\nT\n\nText.\n</doc>\n'
+    found = read(tmp_path / "a.jsonl", "\n".join(rows))
+    found += read(tmp_path / "w", tag)
+    assert [item.id for item in found] == [
+        "\\ud800", "a\\x1b[31m\\nb", "x" * 199 + "…", "Übung", "7",
+        ("\\x00" * 50)[:199] + "…", "y" * 200, "z\\x1bz",
+    ]  # fmt: skip
+    assert all(item.id.isprintable() and item.id.encode() for item in found)
