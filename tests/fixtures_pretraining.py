@@ -44,6 +44,8 @@ def make_text_store(folder: Path, documents: int = 60, held_out: int = 12, seed:
     )
     rng = np.random.default_rng(seed)
     for split, count in (("train", documents), ("heldout", held_out)):
+        if not count:
+            continue
         texts = [[_sentence(rng) for _ in range(rng.integers(3, 9))] for _ in range(count)]
         ids = [tokenizer.encode(sentence) for document in texts for sentence in document]
         writer.add(

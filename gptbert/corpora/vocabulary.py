@@ -36,6 +36,7 @@ MAX_SIZE = 1_000_000  # a merge learner has a character for each entry; there ar
 SENTENCEPIECE_WORDS = 300_000
 
 # `model_max_length` of the models that the kinds belong to.
+_FEWEST_BYTES = 257
 _POSITIONS = {"wordpiece": 512, "bpe": 512, "byte-bpe": 1024, "sentencepiece": 512}
 
 
@@ -104,6 +105,11 @@ class Request:
             raise UserError(
                 f"--algorithm={self.algorithm}: only sentencepiece has algorithms to choose from; "
                 f"expected --kind=sentencepiece, or no --algorithm for {self.kind}"
+            )
+        if self.kind == "byte-bpe" and self.entries < _FEWEST_BYTES:
+            raise UserError(
+                f"{self.entries} entries are too few: byte-bpe needs {_FEWEST_BYTES} for the bytes "
+                f"and <|endoftext|> alone; expected at least --size={_FEWEST_BYTES}"
             )
         if self.alphabet is not None and self.kind == "byte-bpe":
             raise UserError(

@@ -28,6 +28,8 @@ import numpy as np
 from gptbert.errors import UserError
 from gptbert.tokenizers import Tokenizer
 
+GPT_TOKENS = 3  # start, delimiter, extract: rows that fine-tuning adds after the vocabulary
+
 
 @dataclasses.dataclass(frozen=True)
 class Features:
@@ -133,7 +135,7 @@ def _cut_to(
     if max_length < 2 * widest + 1:
         raise UserError(
             f"max_length is {max_length}, which leaves no room for text beside the special tokens; "
-            f"expected at least {2 * widest + 1} (--config.max_length)"
+            f"expected at least {2 * widest + 1}"
         )
     columns = [
         iter(tokenizer.encode_batch([each[k] for each in texts if len(each) > k]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gptbert.reports.curves import smoothed
@@ -53,8 +54,10 @@ def pretraining_page(run: Run, loss: str) -> str:
 
 def _header(run: Run) -> str:
     results = run.results
-    model = (results.get("hyperparameters") or {}).get("model")
-    facts = [str(model)] if model else []
+    recipe = results.get("hyperparameters") or {}
+    facts = [str(recipe["model"])] if recipe.get("model") else []
+    if recipe.get("init_from"):  # whose shape is taken, whatever the preset
+        facts = [f"from {Path(str(recipe['init_from'])).name}"]
     facts += [
         f"{number(results[k])} {k}" for k in ("parameters", "steps", "tokens") if k in results
     ]

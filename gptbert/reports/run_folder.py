@@ -61,9 +61,6 @@ def read_run(workdir: Path) -> Run:
             "start it again with the same command to finish it"
         )
     results, series = _checked_results(results_path), read_series(workdir / "metrics.jsonl")
-    if _is_pretraining(results) and not results.get("held_out"):
-        # A pre-training without held-out text logs a loss of 0 where others log the score.
-        series = {name: points for name, points in series.items() if not name.startswith("eval/")}
     return Run(
         folder=workdir,
         results=results,

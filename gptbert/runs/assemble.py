@@ -34,7 +34,8 @@ from gptbert.runs.backbone import WORD_TABLE, add_gpt_tokens, encode_for, with_g
 from gptbert.tasks.classification import Task, TextObjective, label_numbers
 from gptbert.tasks.glue import read_glue_task
 from gptbert.tasks.text import read_docstring_task, read_own_files
-from gptbert.tokenizers import Tokenizer, load_tokenizer
+from gptbert.tokenizers import Tokenizer, holds_tokenizer, load_tokenizer
+from gptbert.tokenizers.compare import difference
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.products import choose_products
 from gptbert.training.schedules import make_schedule
@@ -44,7 +45,7 @@ from gptbert.weights.pretrained import check_pairs, check_vocabulary
 from gptbert.weights.run_folder import tokenizer_beside
 from gptbert.weights.sources import Weights, read_weights
 
-_LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
+LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,11 @@ def read_task(config: ConfigDict) -> Task:
 
 def check_numbers(config: ConfigDict) -> None:
     """Refuses sizes that cannot work before anything is loaded."""
+    if "task" not in config:
+        raise UserError(
+            "this config is none of fine-tuning (it names no task); expected one such as "
+            "configs/glue.py:mrpc, or `gptbert pretrain` with this one"
+        )
     for name in ("batch_size", "max_length", "keep", "log_every", "accumulate"):
         if config[name] < 1:
             raise UserError(f"--config.{name} is {config[name]}, expected at least 1")
@@ -140,8 +146,8 @@ def check_numbers(config: ConfigDict) -> None:
     for name in ("weight_decay", "clip_norm"):
         if not 0 <= config[name] < float("inf"):
             raise UserError(f"--config.{name} is {config[name]}, expected 0 or a positive number")
-    if config.seed > _LARGEST_SEED:
-        raise UserError(f"--config.seed is {config.seed}, expected at most {_LARGEST_SEED}")
+    if config.seed > LARGEST_SEED:
+        raise UserError(f"--config.seed is {config.seed}, expected at most {LARGEST_SEED}")
     if config.batch_size % config.accumulate:
         raise UserError(
             f"--config.accumulate={config.accumulate} does not divide "
@@ -176,7 +182,10 @@ def assemble(config: ConfigDict) -> Assembly:
     vocabulary = config.tokenizer or str(tokenizer_beside(config.init_from))
     tokenizer = load_tokenizer(vocabulary)
     check_vocabulary(model, tokenizer, config.init_from or vocabulary)
-    model = with_gpt_tokens(model, tokenizer)
+    if config.init_from and config.tokenizer:
+        _check_tokenizer(config, tokenizer)
+    if not (weights and weights.has_gpt_tokens):
+        model = with_gpt_tokens(model)
     if config.max_length > model.positions:
         raise UserError(
             f"--config.max_length={config.max_length} is longer than the {model.positions} "
@@ -229,6 +238,19 @@ def assemble(config: ConfigDict) -> Assembly:
         config, task, classes, model, compute, tokenizer, features, training, build,
         start, notes, fingerprints,
     )  # fmt: skip
+
+
+def _check_tokenizer(config: ConfigDict, tokenizer: Tokenizer) -> None:
+    """Refuses a tokenizer named beside weights that have another one."""
+    beside = tokenizer_beside(config.init_from)
+    if not holds_tokenizer(beside):
+        return
+    places = ("with the weights", f"in {config.tokenizer}")
+    if odd := difference(load_tokenizer(beside), tokenizer, places):
+        raise UserError(
+            f"--config.tokenizer={config.tokenizer} is not the tokenizer of the weights in "
+            f"{config.init_from} ({odd}); leave it out: theirs is used"
+        )
 
 
 def check_frozen(patterns: Sequence[str], parameters: Parameters) -> None:

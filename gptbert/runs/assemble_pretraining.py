@@ -34,7 +34,8 @@ from gptbert.pipeline.masking import Masking
 from gptbert.pipeline.mixture import Mixture
 from gptbert.pipeline.plan import CostModel, cost_model
 from gptbert.pipeline.pretraining_plan import PhasedPlan, phase_steps, plan_instances, plan_windows
-from gptbert.runs.assemble import check_frozen
+from gptbert.runs.assemble import LARGEST_SEED, check_frozen
+from gptbert.runs.backbone import without_gpt_tokens
 from gptbert.runs.pretraining_recipe import check_read
 from gptbert.runs.pretraining_stores import (
     check_tokenizer,
@@ -51,6 +52,7 @@ from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
 from gptbert.training.throughput import Throughput, device_peak
+from gptbert.weights.pretrained import VOCABULARY_MULTIPLE
 from gptbert.weights.run_folder import Head
 from gptbert.weights.sources import Weights, read_weights, start_from
 
@@ -126,10 +128,11 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     tokenizer = tokenizer_of(mixture.stores[0])
     weights = None
     if config.init_from:
-        weights = read_weights(config.init_from, head_kind(config.objective))
-    model = _shape(config, weights, tokenizer)
-    if weights is not None:
+        weights = without_gpt_tokens(read_weights(config.init_from, head_kind(config.objective)))
         notes += [*weights.notes, *check_tokenizer(config.init_from, mixture.stores[0], tokenizer)]
+    model = _shape(config, weights, tokenizer)
+    if weights is not None and (odd := _other_shape(config, model)):
+        notes.append(f"the shape is that of the weights, not of {config.model}: {odd}")
     check_model(model, layout)
 
     costs = cost_model(model, on_cpu=jax.default_backend() == "cpu")
@@ -184,12 +187,19 @@ def head_kind(objective: str) -> Head:
 
 def check_numbers(config: ConfigDict) -> None:
     """Refuses values that cannot work before anything is loaded."""
+    if "corpus" not in config:
+        raise UserError(
+            "this config is none of pre-training (it names no corpus); expected one such as "
+            "configs/bert.py:base, or `gptbert finetune` with this one"
+        )
     for name in ("batch_size", "steps", "keep", "log_every", "accumulate", "eval_tokens"):
         if config[name] < 1:
             raise UserError(f"--config.{name} is {config[name]}, expected at least 1")
     for name in ("eval_every", "checkpoint_every", "warmup_steps", "seed", "duplicates"):
         if config[name] < 0:
             raise UserError(f"--config.{name} is {config[name]}, expected 0 or more")
+    if config.seed > LARGEST_SEED:
+        raise UserError(f"--config.seed is {config.seed}, expected at most {LARGEST_SEED}")
     if not 0 < config.learning_rate < float("inf"):
         raise UserError(
             f"--config.learning_rate is {config.learning_rate}, expected a positive number"
@@ -248,14 +258,21 @@ def checkpoint_steps(config: ConfigDict) -> tuple[int, ...]:
             f"--config.checkpoint_at={config.checkpoint_at!r}: {bad[0]!r} is no step; expected "
             "steps such as 100,1000, or log"
         )
-    return tuple(int(step) for step in steps)
+    found = tuple(map(int, steps))
+    if outside := [step for step in found if not 1 <= step <= config.steps]:
+        raise UserError(
+            f"--config.checkpoint_at={config.checkpoint_at!r}: there is no step {outside[0]}; "
+            f"expected 1 to --config.steps={config.steps}"
+        )
+    return found
 
 
 def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) -> ModelConfig:
     """The model: that of the weights, or the preset with the vocabulary of the corpus."""
     if weights is not None:
         shape = weights.config
-        if shape.vocabulary != tokenizer.vocabulary_size:
+        rows, entries = shape.vocabulary, tokenizer.vocabulary_size
+        if not entries <= rows < entries + VOCABULARY_MULTIPLE:  # a table may be padded
             raise UserError(
                 f"the weights in {config.init_from} have {shape.vocabulary:,} entries, the corpus "
                 f"{tokenizer.vocabulary_size:,}; {prepare_with(config.init_from)}"
@@ -283,6 +300,19 @@ def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) ->
             f"{shape.positions} positions"
         )
     return dataclasses.replace(shape, **changes)
+
+
+def _other_shape(config: ConfigDict, model: ModelConfig) -> str:
+    """In what a model differs from the preset that the config names; empty if it does not."""
+    named = preset(config.model)
+    if type(named) is not type(model):
+        return "another kind of model"
+    sizes = ("layers", "width", "heads", "inner", "positions", "norm_place")
+    return ", ".join(
+        f"{name} {getattr(model, name)} instead of {getattr(named, name)}"
+        for name in sizes
+        if getattr(model, name, None) != getattr(named, name, None)
+    )
 
 
 def _builder(objective: str, model: ModelConfig, compute: Compute) -> Callable[[Any], Any]:

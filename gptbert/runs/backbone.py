@@ -11,23 +11,39 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptbert.models.presets import GptConfig, ModelConfig
-from gptbert.pipeline.encode import Features, GptTokens, encode_texts, encode_texts_for_gpt
+from gptbert.pipeline.encode import (
+    GPT_TOKENS,
+    Features,
+    GptTokens,
+    encode_texts,
+    encode_texts_for_gpt,
+)
 from gptbert.tokenizers import Tokenizer
+from gptbert.weights.sources import Weights
 
-GPT_TOKENS = 3  # start, delimiter, extract: rows that fine-tuning adds after the vocabulary
 WORD_TABLE = "gpt/embeddings/word/table"
 
 
-def with_gpt_tokens(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """A GPT's shape with rows for its three tokens; a BERT's, or one that has them, as it is."""
-    if not isinstance(config, GptConfig) or has_gpt_tokens(config, tokenizer):
+def with_gpt_tokens(config: ModelConfig) -> ModelConfig:
+    """The shape of a GPT that has none of the three tokens yet, with rows for them; a BERT's."""
+    if not isinstance(config, GptConfig):
         return config
     return dataclasses.replace(config, vocabulary=config.vocabulary + GPT_TOKENS)
 
 
-def has_gpt_tokens(config: GptConfig, tokenizer: Tokenizer) -> bool:
-    """Whether the table ends with the three tokens, as that of a fine-tuned GPT does."""
-    return config.vocabulary == tokenizer.vocabulary_size + GPT_TOKENS
+def without_gpt_tokens(weights: Weights) -> Weights:
+    """A fine-tuned GPT without the rows of its three tokens; anything else as it is."""
+    if not weights.has_gpt_tokens:
+        return weights
+    assert isinstance(weights.config, GptConfig)
+    rows = weights.config.vocabulary - GPT_TOKENS
+    return dataclasses.replace(
+        weights,
+        config=dataclasses.replace(weights.config, vocabulary=rows),
+        parameters=weights.parameters | {WORD_TABLE: weights.parameters[WORD_TABLE][:rows]},
+        has_gpt_tokens=False,
+        notes=(*weights.notes, "left out: the three tokens that fine-tuning has added"),
+    )
 
 
 def gpt_tokens(config: GptConfig) -> GptTokens:
@@ -35,14 +51,14 @@ def gpt_tokens(config: GptConfig) -> GptTokens:
     return GptTokens(config.vocabulary - 3, config.vocabulary - 2, config.vocabulary - 1)
 
 
-def add_gpt_tokens(table: np.ndarray, config: GptConfig, seed: int) -> np.ndarray:
+def add_gpt_tokens(table: np.ndarray, config: GptConfig, seed: int) -> np.ndarray | jax.Array:
     """A word table [V,D] with new rows up to the config's vocabulary, N(0, 0.02) as published."""
     missing = config.vocabulary - len(table)
     if not missing:
         return table
     key = jax.random.fold_in(jax.random.key(seed), config.vocabulary)
     rows = config.initial_stddev * jax.random.normal(key, (missing, config.width), jnp.float32)
-    return np.concatenate([table, np.asarray(rows)])
+    return jnp.concatenate([table, rows])  # abstract in a dry run
 
 
 def encode_for(

@@ -65,6 +65,8 @@ def _packing(assembly: Assembly, plan: TrainingPlan) -> str:
     batches = [plan.batch(step) for step in range(min(plan.steps, 64))]
     real = sum(map(real_tokens, batches))
     computed = sum(batch.packed.tokens.size for batch in batches)
+    sequences = assembly.features["train"].sequences  # two where a GPT reads pairs both ways
+    padded = len(batches) * plan.batch_size * sequences * assembly.config.max_length
     shapes = ", ".join(map(str, plan.shapes))
     return "\n".join(
         [
@@ -74,7 +76,7 @@ def _packing(assembly: Assembly, plan: TrainingPlan) -> str:
             f"rows x tokens: {shapes}",
             f"fill: {real / computed:.3f} of the computed tokens are real "
             f"(first {len(batches)} batches; padding to max_length: "
-            f"{real / (len(batches) * plan.batch_size * assembly.config.max_length):.3f})",
+            f"{real / padded:.3f})",
         ]
     )
 

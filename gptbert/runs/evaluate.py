@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ def _description(classifier: Classifier, material: Material) -> dict[str, Any]:
 
 def _check_labels(source: Source, dataset: Dataset) -> None:
     if source.is_regression != dataset.is_regression:
-        kinds = ("classes (" + ", ".join(dataset.classes or source.classes) + ")", "a score")
+        kinds = ("classes (" + _listed(dataset.classes or source.classes) + ")", "a score")
         model, data = kinds[source.is_regression], kinds[dataset.is_regression]
         raise UserError(
             f"{dataset.name} is labelled with {data}, the model in {source.folder} gives {model}; "
@@ -250,6 +251,11 @@ def _check_labels(source: Source, dataset: Dataset) -> None:
         )
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Names one after the other; in quotes where a comma is part of one."""
+    return ", ".join(repr(name) if "," in name else name for name in names)
+
+
 def _check_names(source: Source, labels: set[str], where: str, *, every: bool) -> None:
     """Refuses labels that the model has not, and with `every` classes that are no labels."""
     known = set(source.classes)
@@ -258,8 +264,8 @@ def _check_names(source: Source, labels: set[str], where: str, *, every: bool) -
     unnamed = source.classes[0] == "LABEL_0"
     helps = "; name the outputs in their order with --classes" if unnamed else ""
     raise UserError(
-        f"{where} has the labels {', '.join(sorted(labels))}; the model in "
-        f"{source.folder} has {', '.join(source.classes)}; they are matched by name"
+        f"{where} has the labels {_listed(sorted(labels))}; the model in "
+        f"{source.folder} has {_listed(source.classes)}; they are matched by name"
         f"{helps}"
     )
 

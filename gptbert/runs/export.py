@@ -12,8 +12,8 @@ from gptbert.weights.pretrained import check_vocabulary
 
 # What of the config a reader of the model card asks for.
 _TOLD = (
-    "learning_rate", "batch_size", "num_epochs", "max_length", "warmup_proportion", "optimizer",
-    "weight_decay", "seed",
+    "learning_rate", "batch_size", "num_epochs", "steps", "phases", "max_length",
+    "warmup_proportion", "warmup_steps", "optimizer", "weight_decay", "seed",
 )  # fmt: skip
 
 
@@ -46,13 +46,14 @@ def export(folder: Path, output: Path, step: int | None = None) -> Source:
 
 
 def _card(source: Source, output: Path) -> ModelCard:
-    base = source.training.get("init_from") or source.training.get("model") or ""
+    base = source.training.get("init_from") or ""
     return ModelCard(
         name=output.absolute().name,
         base=Path(base).name if source.step is not None else source.folder.absolute().name,
         task=source.task,
         split=source.results.get("split", ""),
         metrics=metrics_at(source),
+        from_scratch=source.step is not None and not base,
         training={name: source.training[name] for name in _TOLD if name in source.training},
     )
 

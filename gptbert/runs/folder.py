@@ -123,6 +123,14 @@ class RunFolder:
             self.write("config.json", record)
             return
         before = self._begun()
+        stages = [
+            "fine-tuning" if "task" in of else "pre-training" for of in (before["config"], config)
+        ]
+        if stages[0] != stages[1]:
+            raise UserError(
+                f"{self.path} holds a run of {stages[0]}, this is one of {stages[1]}; "
+                "use another --workdir"
+            )
         changed = [
             f"config.{name} was {before['config'].get(name)!r} and is now {config.get(name)!r}"
             for name in sorted(before["config"].keys() | config.keys())

@@ -145,7 +145,7 @@ def start_state(assembly: PretrainingAssembly) -> TrainState:
 
 
 class HeldOutScorer:
-    """Loss and accuracies over the fixed held-out set; without one, no metrics but a null loss."""
+    """Loss and accuracies over the fixed held-out set; without one, no metrics."""
 
     def __init__(self, assembly: PretrainingAssembly, parameters: Any) -> None:
         self._assembly, self._held_out = assembly, assembly.held_out
@@ -161,7 +161,7 @@ class HeldOutScorer:
     def metrics(self, parameters: Any) -> dict[str, float]:
         """Metrics over the whole held-out set; FloatingPointError if the loss is NaN."""
         if self._held_out is None:
-            return {"loss": 0.0}
+            return {}
         layout, plan = self._assembly.layout, self._held_out.plan
         part, parts = jax.process_index(), jax.process_count()
         found = [

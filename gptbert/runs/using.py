@@ -302,9 +302,10 @@ def _name_classes(source: Source, given: tuple[str, ...]) -> tuple[str, ...]:
 def _max_length(source: Source, wanted: int | None) -> int:
     positions = source.config.positions
     length = source.training.get("max_length", positions) if wanted is None else wanted
-    if not _SHORTEST <= length <= positions:
+    shortest = 2 * max(1, len(source.text_columns)) + 1  # a token of each, and the special ones
+    if not shortest <= length <= positions:
         raise UserError(
-            f"--max_length={length}: expected {_SHORTEST} to {positions}, the positions that the "
+            f"--max_length={length}: expected {shortest} to {positions}, the positions that the "
             f"model in {source.folder} knows"
         )
     return length

@@ -47,10 +47,15 @@ class Progress:
     padded_tokens: int = 0
 
     def best(self, metric: str) -> dict[str, Any] | None:
-        """The evaluation with the highest `metric` (lowest `loss`); the earliest among equals."""
+        """The evaluation with the highest `metric` (lowest `loss`); the earliest among equals.
+
+        Where nothing is held out they have no metrics, and all are equal.
+        """
         sign = -1.0 if metric == "loss" else 1.0
         return max(
-            self.evaluations, key=lambda e: (sign * e["metrics"][metric], -e["step"]), default=None
+            self.evaluations,
+            key=lambda e: (sign * e["metrics"].get(metric, 0.0), -e["step"]),
+            default=None,
         )
 
 
@@ -246,9 +251,10 @@ def train(
                 metrics = evaluate(state)
             epoch = plan.epoch(step)
             progress.evaluations.append({"step": step, "epoch": epoch, "metrics": metrics})
-            log.scalars(step, {f"eval/{name}": value for name, value in metrics.items()})
-            told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            log.say(f"step {step}, epoch {epoch:.2f}: {evaluated} {told}")
+            if metrics:
+                log.scalars(step, {f"eval/{name}": value for name, value in metrics.items()})
+                told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+                log.say(f"step {step}, epoch {epoch:.2f}: {evaluated} {told}")
             saved = checkpoint()
         elif cadence.checkpoints(step):
             saved = checkpoint()

@@ -128,6 +128,12 @@ def _architecture(config: ModelConfig, heads: set[str]) -> str:
                 "the classifier reads the mean of the hidden states (pooling 'mean'), for which "
                 "transformers has no class; expected pooling 'cls' (--config.pooling=cls)"
             )
+        if config.left_to_right:
+            raise UserError(
+                "this BERT reads from left to right, and its classifier the last token, for which "
+                "transformers has no class (its classifiers read [CLS]); expected a BERT that was "
+                "pre-trained with --config.objective=mlm_nsp or mlm"
+            )
         return CLASSIFIER_CLASS
     if "mlm" not in heads:
         return "BertModel"

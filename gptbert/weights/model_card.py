@@ -40,6 +40,7 @@ class ModelCard:
       training: How it was trained: name -> value, as the run folder has them.
       language: A code such as `en`; empty if unknown.
       license: The hub's name of the license; `other` where the weights' own terms apply.
+      from_scratch: It was trained from random weights: no terms of others apply.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ModelCard:
     training: Mapping[str, object] = dataclasses.field(default_factory=dict)
     language: str = ""
     license: str = "other"
+    from_scratch: bool = False
 
 
 def render(
@@ -80,8 +82,9 @@ def render(
 
 def _head(card: ModelCard, config: ModelConfig, purpose: str) -> list[str]:
     lines = [f"language: {json.dumps(card.language)}"] if card.language else []
-    lines += [f"license: {json.dumps(card.license)}"]
-    if card.license == "other":
+    if not card.from_scratch or card.license != "other":
+        lines += [f"license: {json.dumps(card.license)}"]
+    if not card.from_scratch and card.license == "other":
         lines += ['license_name: "terms-of-the-base-model"']
     lines += [
         "library_name: transformers",
@@ -119,6 +122,7 @@ def _name(config: ModelConfig) -> str:
 def _what(card: ModelCard, config: ModelConfig, purpose: str) -> str:
     verb = "fine-tuned" if purpose == "text-classification" else "trained"
     origin = f", from `{card.base}`" if card.base else ""
+    origin = ", from random weights" if card.from_scratch else origin
     told = f", {verb} on {card.task}" if card.task and purpose != "feature-extraction" else ""
     return (
         f"A {_name(config)} with {config.layers} layers, width {config.width}, {config.heads} "
@@ -129,7 +133,9 @@ def _what(card: ModelCard, config: ModelConfig, purpose: str) -> str:
 
 def _table(title: str, rows: Mapping[str, object]) -> list[str]:
     def cell(value: object) -> str:
-        told = f"{value:.4f}" if isinstance(value, float) and 1e-3 < abs(value) < 10 else f"{value}"
+        told = f"{value}"
+        if isinstance(value, float) and abs(value) > 1e-3:
+            told = f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
         return told.replace("|", "\\|").replace("\n", " ")
 
     lines = [f"| {cell(name)} | {cell(value)} |" for name, value in rows.items()]

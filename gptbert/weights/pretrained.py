@@ -19,10 +19,10 @@ from gptbert.models.encoder import Bert, Pooler
 from gptbert.models.heads import GptClassifier, gather_slots
 from gptbert.models.inputs import Packed
 from gptbert.models.layers import Dense, truncated_normal
-from gptbert.models.presets import BertConfig, Compute, ModelConfig
+from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig
 from gptbert.models.pretraining import NextTokenModel, WordHead
 from gptbert.pipeline.batch import Batch
-from gptbert.pipeline.encode import Features, encode_texts
+from gptbert.pipeline.encode import GPT_TOKENS, Features, encode_texts
 from gptbert.pipeline.packing import Shape
 from gptbert.pipeline.plan import ScoringPlan
 from gptbert.tokenizers import Tokenizer, load_tokenizer
@@ -31,7 +31,7 @@ from gptbert.weights.huggingface import read_huggingface
 BATCH_TOKENS = 2048  # of one batch of `encode`; about what keeps two CPU cores busy
 _SLOTS = 16
 # Vocabulary tables are padded at most to the next multiple of this (for the sake of hardware).
-_VOCABULARY_MULTIPLE = 128
+VOCABULARY_MULTIPLE = 128
 
 
 class Model(nnx.Module):
@@ -147,8 +147,10 @@ class Pretrained:
         for examples, batch in ScoringPlan(features, _shape(features)).iterate():
             outputs = _forward(self._graph, self._on_device, batch.packed, batch.targets.starts)
             states, vectors = jax.device_get(outputs)
-            for example, row, slot, start in _slots(examples, batch):
-                stop = start + int(features.lengths[example])
+            for example, row, slot, place in _slots(examples, batch):
+                length = int(features.lengths[example])
+                start = place - (length - 1) * features.read_last
+                stop = start + length
                 hidden[example] = states[row, start:stop].copy()
                 if pooled is not None:
                     pooled[example] = vectors[row, slot]
@@ -165,7 +167,9 @@ class Pretrained:
             )
         pairs = [_as_tuple(text) for text in ([texts] if isinstance(texts, str) else texts)]
         nothing = np.zeros(len(pairs), np.int32)
-        return encode_texts(pairs, nothing, cast(Any, self.tokenizer), limit)
+        features = encode_texts(pairs, nothing, cast(Any, self.tokenizer), limit)
+        left_to_right = cast(BertConfig, self.config).left_to_right  # its [CLS] sees only itself
+        return dataclasses.replace(features, read_last=left_to_right)
 
     def _tokens(self, features: Features) -> list[list[str]]:
         spelt = {t: self.tokenizer.decode([t]) for t in np.unique(features.tokens).tolist()}
@@ -222,10 +226,12 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, source: str) -> 
     """Refuses a vocabulary of another model: more ids than the table, or clearly fewer.
 
     A table may be padded to a multiple of 128 for the sake of hardware; a vocabulary which is
-    smaller than that is another model's, and its ids would mean other words.
+    smaller than that is another model's, and its ids would mean other words. Fine-tuning adds three
+    rows to a GPT's.
     """
     ids = tokenizer.vocabulary_size
-    if not ids <= config.vocabulary < ids + _VOCABULARY_MULTIPLE:
+    added = GPT_TOKENS if isinstance(config, GptConfig) else 0
+    if not ids <= config.vocabulary < ids + VOCABULARY_MULTIPLE + added:
         raise UserError(
             f"the tokenizer has {ids:,} entries, but the weights in {source} have a table of "
             f"{config.vocabulary:,} (vocab_size); expected the tokenizer that the weights were "
@@ -288,7 +294,7 @@ def _forward(
 
 
 def _slots(examples: np.ndarray, batch: Batch) -> list[tuple[int, int, int, int]]:
-    """Where each example lies: (example, row, slot, first position)."""
+    """Where each example lies: (example, row, slot, the position that the pooler reads)."""
     found = []
     for row, slot in zip(*np.nonzero(batch.targets.weights), strict=True):
         start = int(batch.targets.starts[row, slot])

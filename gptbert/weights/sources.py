@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gptbert.errors import UserError
-from gptbert.models.presets import ModelConfig
+from gptbert.models.presets import GptConfig, ModelConfig
 from gptbert.weights.huggingface import read_huggingface
 from gptbert.weights.huggingface_names import naming
 from gptbert.weights.run_folder import Head, is_run_folder, read_run
@@ -36,6 +36,7 @@ class Weights:
       pooling: What the classifier reads: `cls` or `mean`.
       fingerprint: SHA-256 over all parameters.
       notes: What was ignored or is missing, one sentence each.
+      has_gpt_tokens: Whether the word table ends with the three tokens of a fine-tuned GPT.
     """
 
     config: ModelConfig
@@ -45,6 +46,7 @@ class Weights:
     pooling: str
     fingerprint: str
     notes: tuple[str, ...] = ()
+    has_gpt_tokens: bool = False
 
 
 def read_weights(source: str, head: Head = "classification") -> Weights:
@@ -127,6 +129,7 @@ def _of_run(path: Path) -> Weights:
         description.pooling,
         "",
         (f"weights of step {step} of the run in {path}",),
+        has_gpt_tokens=is_classifier and isinstance(description.config, GptConfig),
     )
 
 

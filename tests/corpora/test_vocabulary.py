@@ -324,3 +324,9 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     return False
+
+
+def test_byte_bpe_has_a_smallest_size() -> None:
+    with pytest.raises(UserError, match="100 entries are too few: byte-bpe needs 257") as error:
+        Request("byte-bpe", ("text",), "out", size=100)
+    assert "alphabet" not in str(error.value)

@@ -105,13 +105,6 @@ def test_pretraining_needs_no_examples(pretraining_folder: Path) -> None:
     assert run.series["eval/loss"] == [(30, 6.9375), (60, 6.1875)]
 
 
-def test_loss_of_nothing_held_out_is_no_score(pretraining_folder: Path) -> None:
-    nothing = {"held_out": None, "evaluations": [], "metrics": {}}
-    path = pretraining_folder / "results.json"
-    path.write_text(json.dumps(pretraining_results() | nothing))
-    assert not [name for name in read_run(pretraining_folder).series if name.startswith("eval/")]
-
-
 def test_results_in_another_encoding_are_refused(run_folder: Path) -> None:
     (run_folder / "results.json").write_bytes('{"task": "é"}'.encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):

@@ -33,11 +33,10 @@ def test_bert_is_read_at_cls_and_a_left_to_right_one_at_its_end(tokenizer):
     assert starts[:, 0].tolist() == (features.lengths - 1).tolist()
 
 
-def test_gpt_gets_three_rows_once(tokenizer):
+def test_gpt_gets_three_rows(tokenizer):
     size = len(VOCABULARY)
-    config = with_gpt_tokens(GptConfig(vocabulary=size), tokenizer)
+    config = with_gpt_tokens(GptConfig(vocabulary=size))
     assert config.vocabulary == size + 3
-    assert with_gpt_tokens(config, tokenizer) == config
     tokens = gpt_tokens(config)
     assert (tokens.start, tokens.delimiter, tokens.extract) == (size, size + 1, size + 2)
     features, starts = where_read(config, tokenizer)

@@ -252,6 +252,11 @@ class TestOwnFiles:
         told = refused("evaluate", f"--workdir={reviews_run}", f"--file={path}")
         assert "awful, positive" in told and "negative, positive" in told
 
+    def test_labels_with_commas_are_quoted(self, reviews_run, tmp_path):
+        path = write(tmp_path / "odd.csv", "review,verdict", "good,positive", 'bad,"awful, really"')
+        told = refused("evaluate", f"--workdir={reviews_run}", f"--file={path}")
+        assert "has the labels 'awful, really', positive; the model" in told
+
     def test_single_texts_for_a_model_of_pairs(self, mnli_run, nli_file):
         told = refused("evaluate", f"--workdir={mnli_run}", f"--file={nli_file}",
                        "--text_columns=premise", "--label_column=gold")  # fmt: skip
@@ -300,7 +305,7 @@ class TestRefusals:
             (["--workdir=RUN", "--file=NOWHERE.doc"], "unknown kind of file"),
             (["--workdir=RUN", "--label_column=gold"], "no meaning without --file"),
             (["--workdir=RUN", "--file=a.tsv", "--split=dev"], "no meaning with --file"),
-            (["--workdir=RUN", "--max_length=41"], "--max_length=41: expected 3 to 40"),
+            (["--workdir=RUN", "--max_length=41"], "--max_length=41: expected 5 to 40"),
             (["--workdir=RUN", "--compute_dtype=int8"], "compute_dtype 'int8' is not supported"),
             (["--workdir=RUN", "--output=BERT/config.json"], "config.json is a file"),
         ],
