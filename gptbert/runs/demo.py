@@ -59,14 +59,14 @@ class Sizes:
     Attributes:
       vocabulary: Entries.
       held_out: Share of the documents that pre-training is scored on.
-      labels: Descriptions to fine-tune on: few, as where pre-training is worth its while.
+      labels: Descriptions to fine-tune on; with very few a BERT that read little gains nothing.
       prompts: What the GPT goes on after.
       sample: Tokens that it adds.
     """
 
     vocabulary: int = 2048
     held_out: float = 0.05
-    labels: int = 300
+    labels: int = 600
     prompts: tuple[str, ...] = ("return", "raised when", "the", "if the file")
     sample: int = 40
 
