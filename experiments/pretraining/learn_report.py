@@ -283,7 +283,8 @@ def _spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
     found: Summary = summarise(values)
-    return f"{100 * found.mean:.2f} ± {100 * found.std:.2f} ({found.n})"
+    spread = f" ± {100 * found.std:.2f}" if found.n > 1 else ""
+    return f"{100 * found.mean:.2f}{spread} ({found.n})"
 
 
 def _gap(pretrained: Sequence[float], random: Sequence[float]) -> str:
