@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from gptbert.datasets.documents import Source
 from gptbert.errors import UserError
+from gptbert.locking import hold
 from gptbert.pipeline.store_files import Files
 from gptbert.pipeline.store_format import MANIFEST, SPLITS, TOKENIZER, UNFINISHED
 from gptbert.tokenizers import Tokenizer
@@ -85,21 +85,7 @@ def lock(files: Files) -> Iterator[None]:
     if not files.has_local_paths:
         yield
         return
-    try:
-        os.makedirs(files.path, exist_ok=True)
-        file = open(os.path.join(files.path, ".lock"), "a")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(
-            f"--output={files.path} cannot be used ({error.strerror}); expected a folder that can "
-            "be written"
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another process is working in {files.path}; wait for it or use another --output"
-            ) from None
+    with hold(Path(files.path), "--output"):
         yield
 
 

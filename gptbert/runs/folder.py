@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gptbert.errors import UserError
+from gptbert.locking import hold
 
 # Fields that may differ when a run is continued: where things lie and how they are computed, not
 # what is computed. Data, tokenizer and weights are compared by their fingerprints instead.
@@ -98,22 +98,7 @@ class RunFolder:
             return
         if (self.path / "config.json").exists():
             self._begun()  # else not even the lock is left in a folder of something else
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise UserError(
-                f"--workdir={self.path} cannot be used ({error.strerror}); "
-                "expected a folder that can be written"
-            ) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(
-                    f"another process is working in {self.path}; wait for it "
-                    "or choose another --workdir"
-                ) from None
+        with hold(self.path, "--workdir"):
             yield
 
     def claim(self, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
