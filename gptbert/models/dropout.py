@@ -95,4 +95,6 @@ class Noise:
 
 def _drop(x: jax.Array, bits: jax.Array, rate: float) -> jax.Array:
     keep = bits >= np.uint32(round(rate * 2**32))
-    return jnp.where(keep, x * np.asarray(1.0 / (1.0 - rate), x.dtype), 0)
+    # In float32: 1 / (1 - rate) rounded to bfloat16 would change the mean.
+    kept = x.astype(jnp.float32) * np.float32(1.0 / (1.0 - rate))
+    return jnp.where(keep, kept, 0).astype(x.dtype)

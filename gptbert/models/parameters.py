@@ -77,14 +77,21 @@ def stack_layers(parameters: Mapping[str, Any]) -> Parameters:
     return stacked
 
 
+def layer_paths(path: str, value: Any) -> list[str]:
+    """What the parameters of a (maybe stacked) path are called where layers have their number."""
+    prefix, found, rest = path.partition("layers/")
+    if not found or _LAYER.match(path):
+        return [path]
+    return [f"{prefix}layers/{number}/{rest}" for number in range(value.shape[0])]
+
+
 def unstack_layers(parameters: Mapping[str, Any]) -> Parameters:
     """The inverse of `stack_layers`; leaves a dictionary without stacked layers as it is."""
     flat: Parameters = {}
     for path, value in parameters.items():
-        prefix, found, rest = path.partition("layers/")
-        if not found or _LAYER.match(path):
+        names = layer_paths(path, value)
+        if names == [path]:
             flat[path] = value
         else:
-            for number in range(value.shape[0]):
-                flat[f"{prefix}layers/{number}/{rest}"] = value[number]
+            flat |= {name: value[number] for number, name in enumerate(names)}
     return flat

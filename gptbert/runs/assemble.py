@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,6 +29,7 @@ from gptbert.models.presets import (
 from gptbert.pipeline.encode import Features
 from gptbert.pipeline.plan import cost_model
 from gptbert.runs.backbone import WORD_TABLE, add_gpt_tokens, encode_for, with_gpt_tokens
+from gptbert.runs.freezing import with_frozen
 from gptbert.tasks.classification import Task, TextObjective, label_numbers
 from gptbert.tasks.glue import read_glue_task
 from gptbert.tasks.text import read_docstring_task, read_own_files
@@ -217,11 +216,15 @@ def assemble(config: ConfigDict) -> Assembly:
     tokens = int(features["train"].lengths.sum()) * config.num_epochs
     products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
     compute = Compute(products.arrays, _scan_layers(config), config.remat)
-    build = functools.partial(
-        _classifier, model, compute, max(1, len(classes)), pooling=config.pooling
-    )
-    graph, parameters = describe(build)
-    check_frozen(config.frozen, parameters)
+
+    def building(compute: Compute) -> Any:
+        outputs = max(1, len(classes))
+        return functools.partial(_classifier, model, compute, outputs, pooling=config.pooling)
+
+    asked = config.scan_layers is True
+    compute = with_frozen(config.frozen, compute, building, asked=asked)
+    build = building(compute)
+    graph, _ = describe(build)
     optimizer = make_optimizer(
         config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm
     )
@@ -251,26 +254,6 @@ def _check_tokenizer(config: ConfigDict, tokenizer: Tokenizer) -> None:
             f"--config.tokenizer={config.tokenizer} is not the tokenizer of the weights in "
             f"{config.init_from} ({odd}); leave it out: theirs is used"
         )
-
-
-def check_frozen(patterns: Sequence[str], parameters: Parameters) -> None:
-    """Refuses patterns that are no regular expressions, match nothing or leave nothing over."""
-    left = set(parameters)
-    for pattern in patterns:
-        try:
-            matched = {path for path in parameters if re.search(pattern, path)}
-        except (re.error, TypeError) as error:
-            raise UserError(
-                f"--config.frozen: {pattern!r} is not a regular expression ({error})"
-            ) from None
-        if not matched:
-            raise UserError(
-                f"--config.frozen: {pattern!r} matches no parameter; expected a pattern of paths "
-                f"such as {', '.join(sorted(parameters)[:3])}"
-            )
-        left -= matched
-    if not left:
-        raise UserError("--config.frozen matches every parameter; expected some left to train")
 
 
 def _classifier(

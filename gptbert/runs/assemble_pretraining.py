@@ -34,8 +34,9 @@ from gptbert.pipeline.masking import Masking
 from gptbert.pipeline.mixture import Mixture
 from gptbert.pipeline.plan import CostModel, cost_model
 from gptbert.pipeline.pretraining_plan import PhasedPlan, phase_steps, plan_instances, plan_windows
-from gptbert.runs.assemble import LARGEST_SEED, check_frozen
+from gptbert.runs.assemble import LARGEST_SEED
 from gptbert.runs.backbone import without_gpt_tokens
+from gptbert.runs.freezing import with_frozen
 from gptbert.runs.pretraining_recipe import check_read
 from gptbert.runs.pretraining_stores import (
     check_tokenizer,
@@ -52,7 +53,7 @@ from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
 from gptbert.training.throughput import Throughput, device_peak
-from gptbert.weights.pretrained import VOCABULARY_MULTIPLE
+from gptbert.weights.pretrained import VOCABULARY_MULTIPLE, check_pairs
 from gptbert.weights.run_folder import Head
 from gptbert.weights.sources import Weights, read_weights, start_from
 
@@ -134,6 +135,8 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     if weights is not None and (odd := _other_shape(config, model)):
         notes.append(f"the shape is that of the weights, not of {config.model}: {odd}")
     check_model(model, layout)
+    if config.objective == "mlm_nsp":
+        check_pairs(model, 2, config.init_from or config.model)
 
     costs = cost_model(model, on_cpu=jax.default_backend() == "cpu")
     phases = _phases(config)
@@ -142,7 +145,10 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     tokens = sum(count * config.batch_size * length for length, count in steps)
     products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
     compute = Compute(products.arrays, _scan_layers(config), config.remat)
-    build = _builder(config.objective, model, compute)
+    building = functools.partial(_builder, config.objective, model)
+    asked = config.scan_layers is True
+    compute = with_frozen(config.frozen, compute, building, asked=asked)
+    build = building(compute)
     graph, wanted = describe(build)
     start: Parameters = {}
     if weights is not None:
@@ -155,7 +161,6 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
         b2=config.b2,
         epsilon=config.epsilon,
     )
-    check_frozen(config.frozen, wanted)
     objective = objective_of(config.objective)
     training = Training(
         graph, objective, optimizer, layout, tuple(config.frozen),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -156,11 +157,13 @@ def run(
         )  # fmt: skip
 
     # Results, from the checkpoint that the config names.
-    last, best = int(state.step), progress.best(task.metrics[0])
+    best = progress.best(task.metrics[0])
     assert best is not None
     chosen = best if config.select == "best" or config.early_stopping else progress.evaluations[-1]
+    if chosen is not progress.evaluations[-1]:
+        chosen = _best_left(progress, task.metrics[0], saving.good_steps(), assembly.notes)
     parameters = whole_of(state).parameters
-    if chosen["step"] != last:
+    if chosen is not progress.evaluations[-1]:
         found = saving.restore(chosen["step"])
         assert found is not None
         parameters = found[0].parameters
@@ -171,6 +174,23 @@ def run(
     record["wall_clock_seconds"] = round(time.perf_counter() - began, 3)
     folder.write("results.json", record)
     return record
+
+
+def _best_left(
+    progress: Progress, metric: str, good: list[int], notes: list[str]
+) -> dict[str, Any]:
+    """The best evaluation whose checkpoint is whole; a word in `notes` if it is not the best."""
+    last, best = progress.evaluations[-1], progress.best(metric)
+    left = [each for each in progress.evaluations if each["step"] in good or each is last]
+    chosen = dataclasses.replace(progress, evaluations=left).best(metric)
+    assert best is not None and chosen is not None
+    if chosen is not best:
+        notes.append(
+            f"the best checkpoint (step {best['step']}) is damaged or gone; the figures are those "
+            f"of the best one left, step {chosen['step']}"
+        )
+        print(f"note: {notes[-1]}", file=sys.stderr)
+    return chosen
 
 
 def schedule_of(config: ConfigDict, warmup_steps: int, total_steps: int) -> Schedule:
@@ -199,7 +219,7 @@ def lean_vocabulary(
     """What trains only the rows that the data uses; None where it would not pay."""
     if not assembly.leans:
         return None
-    trained = assembly.training.is_trained(WORD_TABLE)
+    trained = assembly.training.is_trained(WORD_TABLE, whole.parameters[WORD_TABLE])
     decay = assembly.config.weight_decay if trained else 0.0
     used = used_ids(assembly.features["train"])
     return UsedVocabulary(used, jnp.copy(whole.parameters[WORD_TABLE]), decay, schedule)

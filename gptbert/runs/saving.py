@@ -58,6 +58,10 @@ class Saving:
         state = computed_form(found.state, self._layout, scan_layers=self._scan_layers)
         return state, Progress(**found.info)
 
+    def good_steps(self) -> list[int]:
+        """The steps whose checkpoints are there and whole."""
+        return self._checkpoints.good_steps()
+
     def resume(self, fresh: TrainState, steps: int, *, quiet: bool) -> tuple[TrainState, Progress]:
         """Where the run goes on: `fresh` at the first start, else its newest good state.
 

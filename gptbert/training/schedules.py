@@ -8,10 +8,10 @@
 | `cosine` | (s+1)/w before w, then from 1 to `final` along half a cosine | GPT-2's reproductions |
 | `constant` | (s+1)/w before w, then 1 | |
 
-All are multiplied by the peak rate. The first three have rate 0 at the first step, as released. In
-`bert` the rate jumps down when warm-up ends; in `gpt_cosine` the cosine counts from the first step
-of the run, so that it jumps as well. The paper of GPT-2 names none: `cosine` is what its
-reproductions agree on.
+All are multiplied by the peak rate. With warm-up the first three have rate 0 at the first step, as
+released. In `bert` the rate jumps down when warm-up ends; in `gpt_cosine` the cosine counts from
+the first step of the run, so that it jumps as well. The paper of GPT-2 names none: `cosine` is what
+its reproductions agree on.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ def make_schedule(
         )
     shapes: dict[str, Callable[[int], float]] = {
         "bert": lambda s: s / warmup_steps if s < warmup_steps else 1.0 - s / total_steps,
-        "gpt_linear": lambda s: min(1.0, s / max(warmup_steps, 1)) * (1.0 - s / total_steps),
+        "gpt_linear": lambda s: (
+            (s / warmup_steps if s < warmup_steps else 1.0) * (1.0 - s / total_steps)
+        ),
         "gpt_cosine": lambda s: (
             s / warmup_steps
-            if s < warmup_steps
+            if warmup_steps and s <= warmup_steps
             else 0.5 * (1.0 + math.cos(math.pi * s / total_steps))
         ),
         "cosine": lambda s: (

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from gptbert.models.dropout import Noise
-from gptbert.models.parameters import Parameters, merge
+from gptbert.models.parameters import Parameters, layer_paths, merge
 from gptbert.pipeline.batch import Batch
 from gptbert.training.objective import Objective, Sums
 from gptbert.training.products import PLAIN, Products
@@ -37,7 +37,8 @@ class Training:
       objective: Whose loss is minimised.
       optimizer: From `gptbert.training.optimizer.make_optimizer`.
       layout: Where arrays live.
-      frozen: Patterns of parameter paths that are not trained.
+      frozen: Patterns of parameter paths, layers numbered, that are not trained. Layers that are
+        stacked to be scanned are frozen together or not at all (`runs.freezing`).
       dropout: False switches dropout off (tests, the exactness of packing).
       products: By which library the update multiplies; scoring is always XLA's own.
     """
@@ -50,12 +51,14 @@ class Training:
     dropout: bool = True
     products: Products = PLAIN
 
-    def is_trained(self, path: str) -> bool:
-        return not any(re.search(pattern, path) for pattern in self.frozen)
+    def is_trained(self, path: str, value: Any) -> bool:
+        """Whether the parameter (or abstract parameter) `value` at `path` gets updates."""
+        names = layer_paths(path, value)
+        return not any(re.search(pattern, names[0]) for pattern in self.frozen)
 
     def initial_state(self, parameters: Parameters) -> TrainState:
         """The state before the first update; works on arrays and, under eval_shape, on shapes."""
-        trained = {path: value for path, value in parameters.items() if self.is_trained(path)}
+        trained = {k: v for k, v in parameters.items() if self.is_trained(k, v)}
         return TrainState(jnp.zeros((), jnp.int32), parameters, self.optimizer.init(trained))
 
     def update(
@@ -66,7 +69,7 @@ class Training:
         Returns the new state and scalars: `loss`, every sum of the objective divided by its count,
         `gradient_norm` (global, before clipping) and `parameter_norm` (of what is trained).
         """
-        trained = {k: v for k, v in state.parameters.items() if self.is_trained(k)}
+        trained = {k: v for k, v in state.parameters.items() if self.is_trained(k, v)}
         fixed = {k: v for k, v in state.parameters.items() if k not in trained}
         counts = self.objective.counts(batch)
 

@@ -83,6 +83,10 @@ class Checkpoints:
         """The newest committed step; `find` gives the newest good one."""
         return max(self.steps(), default=None)
 
+    def good_steps(self) -> list[int]:
+        """The committed steps whose checksums hold, in ascending order; reads all files."""
+        return [step for step in self.steps() if not self.verify(step)]
+
     def info(self, step: int) -> dict[str, Any]:
         """The `info` given to `save`; UserError if there is no such step or its manifest is bad."""
         return self._manifest(step)["info"]
@@ -128,6 +132,8 @@ class Checkpoints:
             if not damaged:
                 return candidate, rejected
             rejected[candidate] = damaged
+        if step is not None:
+            raise UserError(_one_damaged(self.folder, step, rejected[step], self.good_steps()))
         if rejected:
             raise UserError(_all_damaged(self.folder, rejected))
         return None, {}
@@ -248,12 +254,22 @@ class Checkpoints:
                 self._remove(other)
 
 
-def _all_damaged(folder: epath.Path, rejected: Mapping[int, list[str]]) -> str:
-    def told(damaged: list[str]) -> str:
-        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-        return ", ".join(damaged[:3]) + more
+def _told(damaged: list[str]) -> str:
+    more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+    return ", ".join(damaged[:3]) + more
 
-    each = "; ".join(f"step {step}: {told(damaged)}" for step, damaged in rejected.items())
+
+def _one_damaged(folder: epath.Path, step: int, damaged: list[str], good: list[int]) -> str:
+    others = ", ".join(map(str, good)) or "none"
+    way = " (`--step`; `gptbert export --step=N` makes weights of one)" if good else ""
+    return (
+        f"the checkpoint of step {step} in {folder} is damaged: {_told(damaged)}; "
+        f"bring back a copy, or use another one; good steps: {others}{way}"
+    )
+
+
+def _all_damaged(folder: epath.Path, rejected: Mapping[int, list[str]]) -> str:
+    each = "; ".join(f"step {step}: {_told(damaged)}" for step, damaged in rejected.items())
     return (
         f"no good checkpoint in {folder}: {each}; "
         "delete what is damaged to start afresh, or bring back a copy"

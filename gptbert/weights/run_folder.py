@@ -51,7 +51,8 @@ def write_description(
     task: str,
     head: Head = "classification",
 ) -> None:
-    """Writes `model.json` and `tokenizer/`."""
+    """Writes `model.json` and `tokenizer/`; UserError where they are of another shape already."""
+    _check_same_shape(folder, config)
     record = {
         "format": FORMAT,
         "family": "gpt" if isinstance(config, GptConfig) else "bert",
@@ -65,6 +66,24 @@ def write_description(
     partial = folder / "model.json.partial"
     partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, folder / "model.json")
+
+
+def _check_same_shape(folder: Path, config: ModelConfig) -> None:
+    """Refuses to go on with other equations than those that a run began with."""
+    try:
+        began = dataclasses.asdict(read_description(folder).config)
+    except UserError:  # none yet, or damaged: it is written anew
+        return
+    changed = [
+        f"{name} was {began.get(name)!r} and is now {value!r}"
+        for name, value in dataclasses.asdict(config).items()
+        if began.get(name) != value
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} holds a run of a model in which {'; '.join(changed)} (config.json of the "
+            "weights has changed); bring that file back, or use another --workdir"
+        )
 
 
 def is_run_folder(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -307,13 +308,78 @@ def test_early_stopping(even: Path, bert_dir: Path, tmp_path: Path) -> None:
     assert again["steps"] == 6 and again["metrics"] == found["metrics"]
 
 
-def test_frozen_layers(glue: Path, bert_dir: Path, tmp_path: Path) -> None:
+def test_a_damaged_best_checkpoint_is_passed_over(
+    even: Path, bert_dir: Path, tmp_path: Path
+) -> None:
+    """Killed before its results were written, the run finishes with the best one that is whole."""
+    fields = {"eval_every": 3, "select": "best", "learning_rate": 1e-30, "num_epochs": 2}
+    command = flags(even, bert_dir, tmp_path / "run", **fields, frozen="^bert/", keep=1)
+    assert call(*command).code == 0
+    steps = Checkpoints(tmp_path / "run" / "checkpoints").steps()
+    assert results(tmp_path / "run")["checkpoint"]["step"] == steps[0] == 3
+    folder = tmp_path / "run" / "checkpoints" / "00000003"
+    file = max((path for path in folder.rglob("*") if path.is_file()), key=os.path.getsize)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    told = refused("predict", f"--workdir={tmp_path / 'run'}", "a dog sleeps")
+    assert "checkpoint of step 3" in told and f"good steps: {steps[-1]} (`--step`" in told
+    (tmp_path / "run" / "results.json").unlink()
+    called = call(*command)
+    assert called.code == 0, called.err
+    assert "the best checkpoint (step 3) is damaged or gone" in called.err
+    found = results(tmp_path / "run")
+    assert found["checkpoint"] | {"epoch": 0} == {"step": steps[-1], "epoch": 0, "which": "last"}
+    assert any("step 3) is damaged" in note for note in found["notes"])
+    assert read_run(tmp_path / "run")[2] == steps[-1]
+
+
+def test_other_equations_are_refused(even: Path, bert_dir: Path, tmp_path: Path) -> None:
+    """A config.json of the weights that changed after the first half of the run."""
+    weights = shutil.copytree(bert_dir, tmp_path / "weights")
+    command = flags(even, weights, tmp_path / "run", num_epochs=1, **HEAD_ONLY)
+    assert call(*command).code == 0
+    (tmp_path / "run" / "results.json").unlink()
+    settings = json.loads((weights / "config.json").read_text())
+    (weights / "config.json").write_text(json.dumps(settings | {"hidden_dropout_prob": 0.9}))
+    called = call(*command, "--quiet")
+    assert called.code == 2 and called.err.startswith("gptbert: ")
+    assert "dropout was 0.1 and is now 0.9 (config.json of the weights has changed)" in called.err
+    (weights / "config.json").write_text(json.dumps(settings))
+    assert call(*command).code == 0
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+def test_frozen_layers(
+    glue: Path, bert_dir: Path, tmp_path: Path, scanned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on accelerators, where layers are scanned unless their number matters."""
+    monkeypatch.setattr("gptbert.runs.assemble._scan_layers", lambda config: scanned)
     frozen = "('embeddings', 'layers/0/')"
     train(glue, bert_dir, tmp_path / "run", num_epochs=1, frozen=frozen)
     start, end = read_bert(bert_dir).parameters, parameters(tmp_path / "run")
     for path, value in start.items():
         stays = "embeddings" in path or "layers/0/" in path
         assert np.array_equal(end[path], value) == stays, path
+
+
+def test_a_pattern_of_all_layers_is_followed_scanned(
+    glue: Path, bert_dir: Path, tmp_path: Path
+) -> None:
+    frozen = "('layers/[0-9]+/up/', '^bert/embeddings')"
+    fields = {"num_epochs": 1, "scan_layers": True, "frozen": frozen}
+    train(glue, bert_dir, tmp_path / "run", **fields)
+    start, end = read_bert(bert_dir).parameters, parameters(tmp_path / "run")
+    for path, value in start.items():
+        assert np.array_equal(end[path], value) == ("embeddings" in path or "/up/" in path), path
+
+
+def test_scanned_layers_cannot_be_frozen_one_by_one(
+    glue: Path, bert_dir: Path, tmp_path: Path
+) -> None:
+    fields = {"scan_layers": True, "frozen": "('embeddings|layers/0/',)"}
+    told = refused(*flags(glue, bert_dir, tmp_path / "run", **fields))
+    assert "freezes some layers and not others, which scanned layers cannot follow" in told
 
 
 def test_named_choices(even: Path, bert_dir: Path, tmp_path: Path) -> None:
