@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from gptbert.runs.using import Source, read_source
 from gptbert.tokenizers import load_tokenizer
 from gptbert.weights.export import ModelCard, check_output, export_huggingface
+from gptbert.weights.huggingface_config import read_config
 from gptbert.weights.pretrained import check_vocabulary
 
 # What of the config a reader of the model card asks for.
@@ -18,7 +20,7 @@ _TOLD = (
 
 
 def export(folder: Path, output: Path, step: int | None = None) -> Source:
-    """Writes the folder `output` and returns what was exported.
+    """Writes the folder `output` and returns what was exported; `ignored` names what was not.
 
     Args:
       folder: The --workdir of a run, or a Hugging Face folder.
@@ -33,7 +35,7 @@ def export(folder: Path, output: Path, step: int | None = None) -> Source:
     source = read_source(folder, step)
     tokenizer = load_tokenizer(source.tokenizer_folder)
     check_vocabulary(source.config, tokenizer, str(folder))
-    export_huggingface(
+    not_exported = export_huggingface(
         output,
         source.config,
         source.parameters,
@@ -41,8 +43,9 @@ def export(folder: Path, output: Path, step: int | None = None) -> Source:
         labels=source.classes or None,
         regression=source.is_regression,
         card=_card(source, output),
+        stated=read_config(source.folder)[1] if source.step is None else None,
     )
-    return source
+    return dataclasses.replace(source, ignored=(*source.ignored, *not_exported))
 
 
 def _card(source: Source, output: Path) -> ModelCard:

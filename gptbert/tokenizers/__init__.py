@@ -45,7 +45,8 @@ def load_tokenizer(path: str | os.PathLike[str], *, lowercase: bool | None = Non
 
     Raises:
       UserError: Nothing there, files of several kinds or that contradict each other, not UTF-8,
-        repeated entries, gaps in the ids, missing special tokens, rules that are not implemented.
+        repeated entries, gaps in the ids, missing special tokens, rules that are not implemented,
+        files that are for another class of tokenizer.
     """
     kind = _kind_of(Path(path))
     if kind == "wordpiece":
@@ -68,8 +69,6 @@ def holds_tokenizer(folder: str | os.PathLike[str]) -> bool:
 
 def _read_other(kind: str, path: Path) -> Tokenizer:
     if kind == "sentencepiece":
-        if path.is_dir():
-            path = next(path / name for name in MODEL_NAMES if (path / name).is_file())
         return read_sentencepiece(path)
     kind, vocabulary, merges, source = bpe_files.read_bpe(path)
     return (GptBpe if kind == "bpe" else ByteBpe)(vocabulary, merges, source)

@@ -20,7 +20,7 @@ from typing import Any
 
 from gptbert.errors import UserError
 from gptbert.tokenizers import bpe_json, tokenizer_json
-from gptbert.tokenizers.files import read_json, read_text, write_json, write_text
+from gptbert.tokenizers.files import check_class, read_json, read_text, write_json, write_text
 
 END_OF_WORD = "</w>"
 END_OF_TEXT = "<|endoftext|>"
@@ -32,6 +32,9 @@ NAMES = (
     ("encoder.json", "vocab.bpe"),
     ("encoder_bpe_40000.json", "vocab_40000.bpe"),
 )
+
+# The classes of `transformers` that are for such files.
+_CLASSES = {"bpe": ("OpenAIGPTTokenizer",), "byte-bpe": ("GPT2Tokenizer",)}
 
 _PARTNERS = {name: names for names in NAMES for name in names}
 
@@ -102,6 +105,8 @@ def read_bpe(path: str | os.PathLike[str]) -> tuple[str, dict[str, int], list[Me
         vocabulary, merges = _read_pair(*pair)
         kind = "bpe" if any(entry.endswith(END_OF_WORD) for entry in vocabulary) else "byte-bpe"
         source = pair[0]
+    if path.is_dir():
+        check_class(path, _CLASSES[kind])
     _check_config(source.with_name("tokenizer_config.json"), kind)
     return kind, vocabulary, merges, str(source)
 

@@ -5,9 +5,11 @@
 | vocab.txt | entries, one a line, the line is the id; nothing stripped but the line end |
 | tokenizer.json | entries and all rules (`tokenizer_json.py`) |
 | tokenizer_config.json | `do_lower_case`, `strip_accents`, `tokenize_chinese_chars` |
+| added_tokens.json | nothing that the vocabulary does not say |
 
 Where tokenizer.json and tokenizer_config.json disagree, `tokenizers` follows the one and
-`transformers` the other; here such a folder is refused.
+`transformers` the other; here such a folder is refused. So are files that say they are for a
+tokenizer that treats text in another way than BERT's.
 """
 
 from __future__ import annotations
@@ -33,6 +35,19 @@ _CONFIG_NAMES = {
 }
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
+# Classes of `transformers` that treat text as BERT's; their fast forms are called "...Fast".
+_CLASSES = tuple(
+    f"{model}Tokenizer" for model in ("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert")
+)
+# Those that treat it as the files say.
+_GENERAL_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")
+# Fields of tokenizer_config.json that ask for other words, with the values that do not.
+_PLAIN = {
+    "do_basic_tokenize": (True, None),
+    "word_tokenizer_type": ("basic", None),
+    "subword_tokenizer_type": ("wordpiece", None),
+}
+
 
 def read_wordpiece(
     path: str | os.PathLike[str], lowercase: bool | None = None
@@ -49,7 +64,8 @@ def read_wordpiece(
       Entries in the order of their ids, rules, and the name of the file for messages.
 
     Raises:
-      UserError: Nothing there, or not a WordPiece vocabulary, or files that contradict each other.
+      UserError: Nothing there, or not a WordPiece vocabulary, or files that contradict each other
+        or ask for what BERT does not do.
     """
     vocab_path, json_path, config_path = _locate(Path(path))
     rules: dict[str, Any] = {}
@@ -59,12 +75,33 @@ def read_wordpiece(
             _check_same(_read_vocab(vocab_path), vocab_path, own_entries, json_path)
     elif vocab_path is not None:
         entries = _read_vocab(vocab_path)
+    if Path(path).is_dir():
+        check_class(Path(path), _CLASSES)
+        _check_added(Path(path), config_path, entries)
     if config_path is not None:
+        _check_words(config_path)
         rules = _with_config(rules, config_path, case_is_settled=lowercase is not None)
     if lowercase is not None:
         rules["lowercase"] = lowercase
     rules.setdefault("lowercase", not is_cased(entries))
     return entries, Rules(**rules), str(json_path or vocab_path)
+
+
+def check_class(folder: Path, classes: tuple[str, ...]) -> None:
+    """Refuses files that are for another class of `transformers` than `classes` or a general one.
+
+    tokenizer_config.json says which class, else config.json, else nothing does.
+    """
+    for path in (folder / "tokenizer_config.json", folder / "config.json"):
+        stated = read_json(path).get("tokenizer_class") if path.is_file() else None
+        if stated is None:
+            continue
+        if str(stated).removesuffix("Fast") not in (*classes, *_GENERAL_CLASSES):
+            raise UserError(
+                f"{path}: tokenizer_class is {stated!r}, which does something else to text than "
+                f"{classes[0]}; expected {', '.join(classes)}, or none"
+            )
+        return
 
 
 def is_cased(entries: Sequence[str]) -> bool:
@@ -211,6 +248,51 @@ def _with_config(rules: dict[str, Any], path: Path, case_is_settled: bool) -> di
             )
         stated[rule] = value
     return stated
+
+
+def _check_words(path: Path) -> None:
+    """Refuses rules for words that are not BERT's."""
+    config = read_json(path)
+    for name, values in _PLAIN.items():
+        if config.get(name) not in values:
+            raise UserError(
+                f"{path}: {name} is {config[name]!r}; expected {values[0]!r}, as in BERT"
+            )
+    kept = config.get("never_split") or []
+    if not isinstance(kept, list) or any(word not in _SPECIALS for word in kept):
+        raise UserError(
+            f"{path}: never_split is {tokenizer_json.shown(kept)}, words to be kept whole, which "
+            "gptbert does not do; expected none but special tokens"
+        )
+
+
+def _check_added(folder: Path, config_path: Path | None, entries: Sequence[str]) -> None:
+    """Refuses added tokens beyond the vocabulary; special ones that it lacks stand in no text."""
+    ids = {entry: number for number, entry in enumerate(entries)}
+    for path in (folder / "added_tokens.json", config_path):
+        if path is None or not path.is_file():
+            continue
+        for text, number in _added_tokens(read_json(path), path).items():
+            if ids.get(text) != number and (text in ids or text not in _SPECIALS):
+                raise UserError(
+                    f"{path}: added token {text!r} has id {number} and is matched before all else, "
+                    f"where the vocabulary gives it {ids.get(text, 'none')}; expected added tokens "
+                    "to be in the vocabulary"
+                )
+
+
+def _added_tokens(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Added tokens and their ids."""
+    if path.name == "added_tokens.json":
+        return content
+    listed = content.get("added_tokens_decoder") or {}
+    try:
+        return {token["content"]: int(number) for number, token in listed.items()}
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise UserError(
+            f"{path}: added_tokens_decoder is {tokenizer_json.shown(listed)}; expected an object "
+            "with a number and a content for each token"
+        ) from None
 
 
 def _in_effect(rules: dict[str, Any], rule: str) -> bool:

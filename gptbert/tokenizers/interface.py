@@ -54,6 +54,11 @@ class Tokenizer(Protocol):
     def special(self) -> SpecialTokens: ...
 
     @property
+    def entries(self) -> tuple[str, ...]:
+        """The vocabulary by id, as its file spells it."""
+        ...
+
+    @property
     def vocabulary_size(self) -> int:
         """Number of ids, special and unused ones included."""
         ...

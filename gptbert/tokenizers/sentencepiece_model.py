@@ -13,16 +13,23 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
 
 from gptbert.errors import UserError
-from gptbert.tokenizers.files import MAX_FILE_BYTES, write_bytes, write_json
+from gptbert.tokenizers.files import MAX_FILE_BYTES, check_class, write_bytes, write_json
 from gptbert.tokenizers.interface import SpecialTokens
 from gptbert.tokenizers.memory import BLOCK_CHARACTERS
 
 MODEL_NAMES = ("spiece.model", "tokenizer.model")
+
+# Classes of `transformers` that hand text to the library as it is: the first adds nothing, the
+# second what it is told to. Those of T5 and Llama imitate the library; others change text or ids.
+_PLAIN_CLASS = "BertGenerationTokenizer"
+_BERT_CLASS = "SentencePieceBackend"
+_CLASSES = (_PLAIN_CLASS, _BERT_CLASS, "T5Tokenizer", "LlamaTokenizer")
 
 _SPACE = "\u2581"
 _BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z0-9.,]) (?=[A-Za-z0-9])")
@@ -107,9 +114,11 @@ class SentencePiece:
             raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
         return self._library.decode(ids)
 
-    def save(self, folder: str | os.PathLike[str], *, max_length: int = 512) -> None:
-        """Writes spiece.model and tokenizer_config.json (`write_sentencepiece`)."""
-        write_sentencepiece(self._data, folder, max_length)
+    def save(
+        self, folder: str | os.PathLike[str], *, max_length: int = 512, for_bert: bool = False
+    ) -> None:
+        """Writes the model and tokenizer_config.json (`write_sentencepiece`)."""
+        write_sentencepiece(self._data, folder, max_length, for_bert=for_bert)
 
     def __reduce__(self) -> tuple[type[SentencePiece], tuple[bytes, str]]:
         return SentencePiece, (self._data, self._source)
@@ -149,12 +158,16 @@ class SentencePiece:
 
 
 def read_sentencepiece(path: str | os.PathLike[str]) -> SentencePiece:
-    """Reads a model file.
+    """Reads a model file, or the one in a folder.
 
     Raises:
-      UserError: Not there, far too large, or no SentencePiece model.
+      UserError: Not there, far too large, no SentencePiece model, or in a folder whose files are
+        for a tokenizer that changes text or ids besides.
     """
     path = Path(path)
+    if path.is_dir():
+        check_class(path, _CLASSES)
+        path = next(path / name for name in MODEL_NAMES if (path / name).is_file())
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise UserError(
@@ -167,13 +180,18 @@ def read_sentencepiece(path: str | os.PathLike[str]) -> SentencePiece:
     return SentencePiece(data, str(path))
 
 
-def write_sentencepiece(data: bytes, folder: str | os.PathLike[str], max_length: int) -> None:
+def write_sentencepiece(
+    data: bytes, folder: str | os.PathLike[str], max_length: int, *, for_bert: bool = False
+) -> None:
     """Writes spiece.model and tokenizer_config.json.
 
     Args:
       data: The bytes of a model file.
       folder: Made if absent; files of these names are replaced one by one, each at once.
       max_length: `model_max_length`: how many positions the model has.
+      for_bert: Whether `transformers` is to make BERT's input of texts and pairs, [CLS] a [SEP] b
+        [SEP] and token types. The class that does so is new in its version 5, and has the model
+        called tokenizer.model. It makes no difference without [CLS] and [SEP].
 
     Raises:
       UserError: `data` is no SentencePiece model, the folder cannot be written.
@@ -182,16 +200,24 @@ def write_sentencepiece(data: bytes, folder: str | os.PathLike[str], max_length:
     library, special = tokenizer._library, dataclasses.asdict(tokenizer.special)
     ids = {"bos": library.bos_id(), "eos": library.eos_id()}
     ids |= {role: special[role] for role in ("unk", "pad", "sep", "cls", "mask")}
-    config = {
-        # The class of `transformers` that hands text to the library; T5's would imitate it.
-        "tokenizer_class": "BertGenerationTokenizer",
+    config: dict[str, Any] = {
+        "tokenizer_class": _PLAIN_CLASS,
         "model_max_length": max_length,
         **{
             f"{role}_token": None if i is None or i < 0 else tokenizer.entries[i]
             for role, i in ids.items()
         },
     }
-    write_bytes(folder / MODEL_NAMES[0], data)
+    name = MODEL_NAMES[0]
+    if for_bert and None not in (tokenizer.special.cls, tokenizer.special.sep):
+        name = MODEL_NAMES[1]
+        config |= {
+            "tokenizer_class": _BERT_CLASS,
+            "special_tokens_pattern": "cls_sep",
+            "token_type_ids_pattern": "bert_style",
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        }
+    write_bytes(folder / name, data)
     write_json(folder / "tokenizer_config.json", config)
 
 

@@ -1,8 +1,8 @@
 """Our parameters -> a Hugging Face folder that `transformers` loads as it stands.
 
 Written: config.json, model.safetensors, the tokenizer's files and a model card, README.md. The
-class is the one of the heads that are there. The folder is made under another name and moved, so
-that it is whole or absent.
+class is the one of the heads that are there; heads that it lacks are left out and named. The folder
+is made under another name and moved, so that it is whole or absent.
 """
 
 from __future__ import annotations
@@ -17,14 +17,30 @@ from typing import Any
 import numpy as np
 
 from gptbert.errors import UserError
-from gptbert.models.presets import GptConfig, ModelConfig
+from gptbert.models.presets import BertConfig, GptConfig, ModelConfig
 from gptbert.tokenizers import Tokenizer
+from gptbert.tokenizers.sentencepiece_model import SentencePiece
 from gptbert.weights import huggingface_config, model_card, safetensors_files
 from gptbert.weights.huggingface import CLASSIFIER_CLASS
 from gptbert.weights.huggingface_names import naming, places_of
 from gptbert.weights.model_card import ModelCard
 
 __all__ = ["ModelCard", "check_output", "export_huggingface"]
+
+# Class of transformers -> the heads that it has.
+_HEADS = {
+    CLASSIFIER_CLASS: {"pooler", "classifier"},
+    "BertForPreTraining": {"pooler", "mlm", "nsp"},
+    "BertForNextSentencePrediction": {"pooler", "nsp"},
+    "BertForMaskedLM": {"mlm"},
+    "BertLMHeadModel": {"mlm"},
+    "BertModel": {"pooler"},
+}
+_NOTE_ON_SENTENCEPIECE = (
+    "The tokenizer is a SentencePiece model; it needs version 5 of `transformers` and the package "
+    "`sentencepiece`. What `save_pretrained` of `transformers` 5.23 writes of it no longer adds "
+    "[CLS] and [SEP]: put the `tokenizer_config.json` that is here in its place."
+)
 
 
 def export_huggingface(
@@ -36,12 +52,14 @@ def export_huggingface(
     labels: tuple[str, ...] | None,
     regression: bool,
     card: ModelCard,
-) -> None:
+    stated: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
     """Writes a folder that `transformers` loads, with the heads that `parameters` has.
 
     BERT with a classifier is BertForSequenceClassification; with the heads of pre-training
-    BertForPreTraining, BertForMaskedLM (no sentence head) or BertLMHeadModel (left to right);
-    without heads BertModel. GPT and GPT-2 are OpenAIGPTLMHeadModel and GPT2LMHeadModel.
+    BertForPreTraining, BertForNextSentencePrediction (no word head), BertForMaskedLM (no sentence
+    head) or BertLMHeadModel (left to right); without heads BertModel. GPT and GPT-2 are
+    OpenAIGPTLMHeadModel and GPT2LMHeadModel.
 
     Args:
       output: The folder to make; it may exist if it is empty.
@@ -52,6 +70,11 @@ def export_huggingface(
         names.
       regression: Whether the classifier's one output is a score.
       card: What the model card says beyond that.
+      stated: The config.json that the weights came with: what it says of the classifier's dropout
+        and calls a score is kept.
+
+    Returns:
+      The heads that the class lacks, each with the reason in brackets; they are left out.
 
     Raises:
       UserError: `output` is in use, cannot be written, or transformers has no class for the head.
@@ -63,6 +86,10 @@ def export_huggingface(
     heads = {path.split("/")[0] for path in arrays} - {"bert", "gpt"}
     _check_labels(len(arrays.get("classifier/bias", ())), labels, regression)
     architecture = _architecture(config, heads)
+    lacking = sorted(heads - _HEADS.get(architecture, set()))
+    not_exported = tuple(f"{head} ({architecture} has none)" for head in lacking)
+    arrays = {path: value for path, value in arrays.items() if path.split("/")[0] not in lacking}
+    heads -= set(lacking)
     has_prefix = bool(heads - {"pooler"}) or isinstance(config, GptConfig)
     prefix = naming(config).prefix if has_prefix else ""
     tensors = {
@@ -70,11 +97,20 @@ def export_huggingface(
         for name, place in places_of(config, arrays).items()
     }
     settings = {"architectures": [architecture], **huggingface_config.config_settings(config)}
-    settings |= _more_settings(config, tokenizer)
+    settings |= _more_settings(config, tokenizer, stated or {})
     if "classifier" in heads:
-        settings |= _label_settings(len(arrays["classifier/bias"]), labels, regression)
+        names = labels or _placeholders(len(arrays["classifier/bias"]), regression, stated or {})
+        settings |= _label_settings(names, regression)
+    notes = [f"Not exported: {', '.join(not_exported)}."] if not_exported else []
+    if isinstance(config, BertConfig) and isinstance(tokenizer, SentencePiece):
+        notes += [_NOTE_ON_SENTENCEPIECE]
     readme = model_card.render(
-        card, config, architecture=architecture, has_pooler="pooler" in heads, labels=labels
+        card,
+        config,
+        architecture=architecture,
+        has_pooler="pooler" in heads,
+        labels=labels,
+        notes=notes,
     )
 
     partial = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}.partial")
@@ -83,13 +119,14 @@ def export_huggingface(
         partial.mkdir(parents=True)
         _write_text(partial / "README.md", readme)
         _write_text(partial / huggingface_config.FILE_NAME, json.dumps(settings, indent=2) + "\n")
-        tokenizer.save(partial, max_length=config.positions)
+        _save_tokenizer(tokenizer, partial, config)
         safetensors_files.write_safetensors(partial / safetensors_files.FILE_NAME, tensors)
         os.replace(partial, output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return not_exported
 
 
 def check_output(output: str | os.PathLike[str]) -> None:
@@ -135,34 +172,50 @@ def _architecture(config: ModelConfig, heads: set[str]) -> str:
                 "pre-trained with --config.objective=mlm_nsp or mlm"
             )
         return CLASSIFIER_CLASS
-    if "mlm" not in heads:
-        return "BertModel"
     if config.left_to_right:
-        return "BertLMHeadModel"
-    return "BertForPreTraining" if "nsp" in heads else "BertForMaskedLM"
+        return "BertLMHeadModel" if "mlm" in heads else "BertModel"
+    for architecture in ("BertForPreTraining", "BertForNextSentencePrediction"):
+        if heads >= _HEADS[architecture]:
+            return architecture
+    return "BertForMaskedLM" if "mlm" in heads else "BertModel"
 
 
-def _more_settings(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+def _more_settings(
+    config: ModelConfig, tokenizer: Tokenizer, stated: Mapping[str, Any]
+) -> dict[str, Any]:
     """What config.json says beyond the shape."""
     special = tokenizer.special
     settings: dict[str, Any] = {"pad_token_id": special.pad}
     if isinstance(config, GptConfig):
         settings |= {"bos_token_id": special.end_of_text, "eos_token_id": special.end_of_text}
     else:
-        settings["classifier_dropout"] = None
+        settings["classifier_dropout"] = stated.get("classifier_dropout")
     return settings | {"torch_dtype": "float32", "use_cache": True}
 
 
-def _label_settings(
-    classes: int, labels: tuple[str, ...] | None, regression: bool
-) -> dict[str, Any]:
-    unnamed = ("score",) if regression else tuple(f"LABEL_{c}" for c in range(classes))
-    names = labels or unnamed
+def _placeholders(classes: int, regression: bool, stated: Mapping[str, Any]) -> tuple[str, ...]:
+    """What outputs without names are called: a score as it was called before, if it was."""
+    if not regression:
+        return tuple(f"LABEL_{c}" for c in range(classes))
+    named = stated.get("id2label")
+    name = named.get("0") if isinstance(named, dict) else None
+    return (name if isinstance(name, str) and name else "score",)
+
+
+def _label_settings(names: tuple[str, ...], regression: bool) -> dict[str, Any]:
     return {
         "id2label": {str(number): name for number, name in enumerate(names)},
         "label2id": {name: number for number, name in enumerate(names)},
         "problem_type": "regression" if regression else "single_label_classification",
     }
+
+
+def _save_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> None:
+    if isinstance(tokenizer, SentencePiece):
+        for_bert = isinstance(config, BertConfig)
+        tokenizer.save(folder, max_length=config.positions, for_bert=for_bert)
+    else:
+        tokenizer.save(folder, max_length=config.positions)
 
 
 def _write_text(path: Path, text: str) -> None:

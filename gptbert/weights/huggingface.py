@@ -55,6 +55,7 @@ class HuggingFaceWeights:
       ignored: The other tensors, each with the reason in brackets.
       missing: Paths that BERT's fine-tuning asks for and the file has not: of the pooler, of the
         classifier.
+      settings: The whole of config.json.
     """
 
     config: ModelConfig
@@ -63,6 +64,7 @@ class HuggingFaceWeights:
     loaded: list[str]
     ignored: list[str]
     missing: list[str]
+    settings: dict[str, Any]
 
     @property
     def classes(self) -> int | None:
@@ -116,6 +118,7 @@ def read_huggingface(folder: str | os.PathLike[str]) -> HuggingFaceWeights:
             if canonical not in places
         ],
         missing=_missing(config, parameters),
+        settings=settings,
     )
 
 

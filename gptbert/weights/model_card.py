@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gptbert.models.presets import GptConfig, ModelConfig
 
@@ -21,6 +21,8 @@ _PURPOSES = {
     ),
     "BertForPreTraining": ("AutoModelForPreTraining", "fill-mask"),
     "BertForMaskedLM": ("AutoModelForMaskedLM", "fill-mask"),
+    # The hub has no word for it.
+    "BertForNextSentencePrediction": ("AutoModelForNextSentencePrediction", "feature-extraction"),
     "BertLMHeadModel": ("AutoModelForCausalLM", "text-generation"),
     "OpenAIGPTLMHeadModel": ("AutoModelForCausalLM", "text-generation"),
     "GPT2LMHeadModel": ("AutoModelForCausalLM", "text-generation"),
@@ -61,8 +63,18 @@ def render(
     architecture: str,
     has_pooler: bool,
     labels: tuple[str, ...] | None,
+    notes: Sequence[str] = (),
 ) -> str:
-    """The text of README.md; `architecture` is the model's class in transformers."""
+    """The text of README.md.
+
+    Args:
+      card: What only the caller knows.
+      config: The shape.
+      architecture: The model's class in transformers.
+      has_pooler: Whether the file has one.
+      labels: The classes in the order of the outputs.
+      notes: What whoever uses the folder should know, a sentence or two each.
+    """
     kind, purpose = _PURPOSES[architecture]
     lines = ["---", *_head(card, config, purpose), "---", ""]
     lines += [f"# {card.name}", "", _what(card, config, purpose), ""]
@@ -76,8 +88,8 @@ def render(
         lines += ["## Training", "", *_table("setting", card.training), ""]
     # A BertModel makes itself a random pooler where the file has none.
     option = "" if has_pooler or kind != "AutoModel" else ", add_pooling_layer=False"
-    use = _use(card.name, kind, option)
-    return "\n".join([*lines, "## Use", "", "```python", *use, "```", ""])
+    lines += ["## Use", "", "```python", *_use(card.name, kind, option), "```", ""]
+    return "\n".join([*lines, *(line for note in notes for line in (note, ""))])
 
 
 def _head(card: ModelCard, config: ModelConfig, purpose: str) -> list[str]:

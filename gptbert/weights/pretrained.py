@@ -100,6 +100,10 @@ class Pretrained:
       labels: The classifier's class names in the order of its outputs, None without names.
       compute: How `encode` and `model` compute.
       source: The folder.
+      ignored: Tensors of a Hugging Face folder that are not among the parameters, each with the
+        reason in brackets.
+      missing: Paths that fine-tuning a BERT asks for and a Hugging Face folder has not: of the
+        pooler, of the classifier.
     """
 
     config: ModelConfig
@@ -108,6 +112,8 @@ class Pretrained:
     labels: tuple[str, ...] | None
     compute: Compute
     source: str
+    ignored: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def model(self) -> Any:
@@ -132,7 +138,7 @@ class Pretrained:
 
         Raises:
           UserError: `max_length` is more than the model's positions, or too little for any text;
-            the model is no BERT.
+            there are pairs and the model has one token type; the model is no BERT.
           TypeError: `texts` holds something else.
         """
         if not isinstance(self.config, BertConfig):
@@ -166,15 +172,16 @@ class Pretrained:
                 f"{self.config.positions} positions; expected at most as many"
             )
         pairs = [_as_tuple(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        check_pairs(self.config, max(map(len, pairs), default=0), self.source)
         nothing = np.zeros(len(pairs), np.int32)
         features = encode_texts(pairs, nothing, cast(Any, self.tokenizer), limit)
         left_to_right = cast(BertConfig, self.config).left_to_right  # its [CLS] sees only itself
         return dataclasses.replace(features, read_last=left_to_right)
 
     def _tokens(self, features: Features) -> list[list[str]]:
-        spelt = {t: self.tokenizer.decode([t]) for t in np.unique(features.tokens).tolist()}
+        entries = self.tokenizer.entries
         bounds = zip(features.starts[:-1], features.starts[1:], strict=True)
-        return [[spelt[t] for t in features.tokens[start:end].tolist()] for start, end in bounds]
+        return [[entries[t] for t in features.tokens[start:end].tolist()] for start, end in bounds]
 
     @functools.cached_property
     def _graph(self) -> nnx.GraphDef:
@@ -218,7 +225,14 @@ def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> Pretrained:
     tokenizer = load_tokenizer(folder)
     check_vocabulary(weights.config, tokenizer, str(folder))
     return Pretrained(
-        weights.config, weights.parameters, tokenizer, weights.labels, compute, str(folder)
+        weights.config,
+        weights.parameters,
+        tokenizer,
+        weights.labels,
+        compute,
+        str(folder),
+        tuple(weights.ignored),
+        tuple(weights.missing),
     )
 
 

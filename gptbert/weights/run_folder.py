@@ -112,11 +112,20 @@ def read_description(folder: Path) -> Description:
         return Description(shape, classes, pooling, record.get("task", ""), head)
     except FileNotFoundError:
         raise UserError(
-            f"{folder} is not a run folder: model.json is missing there; "
-            "expected the --workdir of a `gptbert finetune` or `gptbert pretrain`"
+            f"{folder} is not a run folder: model.json is missing there; expected the --workdir "
+            f"of a `gptbert finetune` or `gptbert pretrain`{_of_sweep(folder)}"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error})") from None
+
+
+def _of_sweep(folder: Path) -> str:
+    """Where the best run of a sweep lies, if the folder is that of one; else nothing."""
+    try:
+        best = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["best_run"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"; this is a sweep, whose best run is {folder / str(best)}"
 
 
 def read_run(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401 (comes with jax; makes BF16 a type of NumPy, as the library needs)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -24,6 +25,7 @@ FILE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 MAX_INDEX_BYTES = 100_000_000
+MAX_NAME_BYTES = 255  # of a file, on the file systems in use
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _PICKLE_NAMES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin")
 
@@ -66,7 +68,7 @@ class TensorFiles:
             )
         try:
             tensor: np.ndarray = handle.get_tensor(name).astype(np.float32, copy=False)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, TypeError) as error:
             raise UserError(f"{path}: tensor {name!r} cannot be read: {error}") from None
         if bad := tensor.size - int(np.count_nonzero(np.isfinite(tensor))):
             raise UserError(
@@ -92,7 +94,7 @@ def open_tensors(folder: str | os.PathLike[str]) -> TensorFiles:
         raise UserError(_no_weights(folder))
     index = _read_index(folder)
     names = sorted(set(index.values()))
-    if missing := [name for name in names if not (folder / name).is_file()]:
+    if missing := [name for name in names if not os.path.isfile(folder / name)]:
         raise UserError(
             f"{folder / INDEX_NAME} names {len(names)} files, of which these are missing beside "
             f"it: {', '.join(missing)}; fetch the whole folder again"
@@ -186,7 +188,7 @@ def _data_end(path: Path, header: bytes) -> int:
             (int(e["data_offsets"][1]) for name, e in entries.items() if name != "__metadata__"),
             default=0,
         )
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         raise UserError(
             f"{path} is damaged or no safetensors file: its header does not list tensors; fetch "
             "or export it again"
@@ -209,14 +211,20 @@ def _read_index(folder: Path) -> dict[str, str]:
     for file in index.values():
         if not isinstance(file, str) or not _is_plain(file):
             raise UserError(
-                f"{path} names the file {file!r}; expected safetensors files beside the index, "
-                "none outside of its folder"
+                f"{path} names the file {_shown(file)}; expected safetensors files beside the "
+                "index, none outside of its folder"
             )
     return index
 
 
 def _is_plain(name: str) -> bool:
-    return name.endswith(".safetensors") and not set(name) & set("/\\:\0")
+    is_short = len(name.encode(errors="surrogatepass")) <= MAX_NAME_BYTES
+    return is_short and name.endswith(".safetensors") and not set(name) & set("/\\:\0")
+
+
+def _shown(value: object) -> str:
+    told = repr(value)
+    return told if len(told) <= 200 else f"{told[:97]}...{told[-97:]}"
 
 
 def _no_weights(folder: Path) -> str:

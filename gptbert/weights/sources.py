@@ -62,7 +62,7 @@ def read_weights(source: str, head: Head = "classification") -> Weights:
             "model.safetensors, the files of a tokenizer) or the --workdir of a run "
             "(--config.init_from=DIR)"
         )
-    weights = _of_run(path) if is_run_folder(path) else _of_folder(path)
+    weights = _of_run(path) if is_run_folder(path) else _of_folder(path, head)
     kept = {
         name: value
         for name, value in weights.parameters.items()
@@ -133,10 +133,16 @@ def _of_run(path: Path) -> Weights:
     )
 
 
-def _of_folder(path: Path) -> Weights:
+def _of_folder(path: Path, head: Head) -> Weights:
     found = read_huggingface(path)
     outputs = found.parameters.get("classifier/bias", np.zeros(0)).shape[0]
     notes = [f"not used: {', '.join(found.ignored)}"] if found.ignored else []
+    stated, rate = found.settings.get("classifier_dropout"), found.config.dropout
+    if head == "classification" and stated not in (None, rate):
+        notes += [
+            f"not used: classifier_dropout {stated!r} of config.json; the classifier's dropout is "
+            f"that of the hidden states ({rate}, or --config.dropout)"
+        ]
     return Weights(
         found.config,
         found.parameters,

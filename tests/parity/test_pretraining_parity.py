@@ -8,6 +8,8 @@ comparison is in tests/reference.py.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 
 import jax
 import numpy as np
@@ -18,11 +20,13 @@ from gptbert.models.parameters import describe, merge
 from gptbert.models.presets import Compute, GptConfig
 from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel
 from gptbert.pipeline.packing import pack
+from gptbert.runs.export import export
 from gptbert.weights import huggingface_names
 from gptbert.weights.export import ModelCard, export_huggingface
 from gptbert.weights.huggingface import read_huggingface
 from gptbert.weights.pretrained import load
 from tests import tiny
+from tests.tokenizers import tiny_sentencepiece
 from tests.weights import bert_folders, gpt_folders
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (make test-parity)")
@@ -308,3 +312,87 @@ def test_exported_models_load_and_agree(kind, tmp_path):
         scores = loaded.model.nsp(pooled, "float32")[0]
         expected = result.seq_relationship_logits
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+HEADS = ("pooler", "mlm", "nsp", "classes")
+SETS = [
+    (left_to_right, heads)
+    for left_to_right in (False, True)
+    for count in range(len(HEADS) + 1)
+    for heads in itertools.combinations(HEADS, count)
+    if "classes" not in heads or ("pooler" in heads and not left_to_right)
+]
+
+
+@pytest.mark.parametrize("left_to_right, heads", SETS)
+def test_any_heads_load_with_nothing_left_over_and_nothing_new(left_to_right, heads, tmp_path):
+    config = dataclasses.replace(bert_folders.CONFIG, left_to_right=left_to_right)
+    given = {"pooler": "pooler" in heads, "classes": 3 if "classes" in heads else None}
+    given |= {head: head in heads for head in ("mlm", "nsp")}
+    values = {
+        path: np.ones(shape, np.float32)
+        for path, shape in huggingface_names.parameter_shapes(config, **given).items()
+    }
+    words = bert_folders.tokenizer(tmp_path)
+    card = ModelCard("test")
+    export_huggingface(
+        tmp_path / "out", config, values, words, labels=None, regression=False, card=card
+    )
+    (kind,) = json.loads((tmp_path / "out" / "config.json").read_text())["architectures"]
+    options = {"add_pooling_layer": "pooler" in heads} if kind == "BertModel" else {}
+    _, loading = getattr(transformers, kind).from_pretrained(
+        tmp_path / "out", output_loading_info=True, **options
+    )
+    assert {name: list(found) for name, found in loading.items() if found} == {}
+
+
+def test_a_model_of_next_sentences_comes_back_as_it_was(tmp_path):
+    config = transformers.BertConfig(**{**BERT, "vocab_size": len(bert_folders.WORDS)})
+    model = transformers.BertForNextSentencePrediction(config).eval()
+    model.save_pretrained(tmp_path / "bert")
+    words = "".join(f"{word}\n" for word in bert_folders.WORDS)
+    (tmp_path / "bert" / "vocab.txt").write_text(words)
+    assert export(tmp_path / "bert", tmp_path / "out").ignored == ()
+    (kind,) = json.loads((tmp_path / "out" / "config.json").read_text())["architectures"]
+    again, loading = getattr(transformers, kind).from_pretrained(
+        tmp_path / "out", output_loading_info=True
+    )
+    assert {name: list(found) for name, found in loading.items() if found} == {}
+    tokens = torch.arange(2, 12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(tokens).logits, model(tokens).logits)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_bert_with_sentencepiece_hears_the_same_text(kind, tmp_path):
+    """Through the files alone: ids with [CLS] and [SEP], token types, hidden states."""
+    words = tiny_sentencepiece.model(kind)
+    config = dataclasses.replace(
+        bert_folders.CONFIG, vocabulary=words.vocabulary_size, positions=77
+    )
+    rng = np.random.default_rng(4)
+    shapes = huggingface_names.parameter_shapes(config)
+    values = {path: rng.normal(0, 0.4, shape).astype(np.float32) for path, shape in shapes.items()}
+    card = ModelCard("test")
+    export_huggingface(
+        tmp_path / "out", config, values, words, labels=None, regression=False, card=card
+    )
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    model = transformers.AutoModel.from_pretrained(tmp_path / "out").double().eval()
+    texts = [
+        ("the cat",),
+        ("The cat didn't see.", "It walks, in 1990!"),
+        ("",),
+        ("ﬁnd Ａ中", "a\tb"),
+    ]
+    encoded = load(tmp_path / "out").encode(texts)
+    for number, text in enumerate(texts):
+        batch = theirs(*text, return_tensors="pt")
+        assert theirs.convert_ids_to_tokens(batch["input_ids"][0]) == encoded.tokens[number]
+        with torch.no_grad():
+            expected = model(**batch)
+        for found, right in (
+            (encoded.hidden[number], expected.last_hidden_state[0].numpy()),
+            (encoded.pooled[number], expected.pooler_output[0].numpy()),
+        ):
+            assert np.abs(found - right).max() <= 1e-5 * np.abs(right).max()

@@ -240,6 +240,20 @@ def test_refuses_half_a_pair(saved: GptBpe | ByteBpe, folder: Path, there: str) 
             load_tokenizer(path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [("gpt", "CLIPTokenizer", "OpenAIGPTTokenizer"), ("gpt2", "Qwen2Tokenizer", "GPT2Tokenizer")],
+)
+def test_refuses_other_classes(tmp_path: Path, kind: str, name: str, expected: str) -> None:
+    (tiny_bpe.gpt(20) if kind == "gpt" else tiny_bpe.gpt2(20)).save(tmp_path)
+    edit(tmp_path / "tokenizer_config.json", put("tokenizer_class", value=name))
+    told = f"tokenizer_class is '{name}'.*; expected {expected}, or none"
+    with pytest.raises(UserError, match=told):
+        load_tokenizer(tmp_path)
+    edit(tmp_path / "tokenizer_config.json", put("tokenizer_class", value=f"{expected}Fast"))
+    assert load_tokenizer(tmp_path).kind == {"gpt": "bpe", "gpt2": "byte-bpe"}[kind]
+
+
 def test_refuses_a_prefix_space(tmp_path: Path) -> None:
     tiny_bpe.gpt2(20).save(tmp_path)
     edit(tmp_path / "tokenizer_config.json", put("add_prefix_space", value=True))

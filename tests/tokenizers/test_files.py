@@ -185,6 +185,90 @@ def test_files_that_agree_in_effect(write: Write) -> None:
     assert load(write(tokenizer={}, config=config)).rules.removes_accents
 
 
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (
+            {"tokenizer_class": "BertJapaneseTokenizer"},
+            "tokenizer_class is 'BertJapaneseTokenizer'",
+        ),
+        ({"tokenizer_class": "BertweetTokenizer"}, "expected BertTokenizer, DistilBertTokenizer"),
+        ({"tokenizer_class": ["BertTokenizer"]}, r"tokenizer_class is \['BertTokenizer'\]"),
+        ({"word_tokenizer_type": "mecab"}, "word_tokenizer_type is 'mecab'; expected 'basic'"),
+        ({"subword_tokenizer_type": "character"}, "is 'character'; expected 'wordpiece'"),
+        ({"do_basic_tokenize": False}, "do_basic_tokenize is False; expected True"),
+        (
+            {"never_split": ["[MASK]", "Foo"]},
+            r'never_split is \["\[MASK\]", "Foo"\].*expected none',
+        ),
+        ({"never_split": "Foo"}, 'never_split is "Foo"'),
+        (
+            {"added_tokens_decoder": {"500": {"content": "Foo"}}},
+            "'Foo' has id 500 .* gives it none",
+        ),
+        (
+            {"added_tokens_decoder": {"9": {"content": "[SEP]"}}},
+            "has id 9 .* vocabulary gives it 3",
+        ),
+        ({"added_tokens_decoder": {"x": {"content": "[SEP]"}}}, "expected an object with a number"),
+        ({"added_tokens_decoder": ["[SEP]"]}, r'added_tokens_decoder is \["\[SEP\]"\]'),
+    ],
+)
+@pytest.mark.parametrize("tokenizer", [None, {}])
+def test_refuses_other_tokenizers_than_berts(
+    write: Write, tokenizer: dict[str, Any] | None, config: dict[str, Any], named: str
+) -> None:
+    folder = write(tokenizer=tokenizer, config=config)
+    with pytest.raises(UserError, match=named) as error:
+        load(folder)
+    assert str(error.value).startswith(f"{folder / 'tokenizer_config.json'}: ")
+    assert "\n" not in str(error.value)
+    assert load(folder / "vocab.txt").special.sep == 3  # named, a file is read as it is
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"tokenizer_class": name}
+        for name in ("BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", None)
+    ]
+    + [
+        {
+            "tokenizer_class": "TokenizersBackend",
+            "added_tokens_decoder": {"3": {"content": "[SEP]"}},
+        },
+        {"do_basic_tokenize": True, "never_split": None, "word_tokenizer_type": None},
+        {"never_split": ["[SEP]", "[MASK]"], "word_tokenizer_type": "basic"},
+    ],
+)
+def test_reads_what_berts_say_of_themselves(write: Write, config: dict[str, Any]) -> None:
+    assert load(write(config=config)).rules == Rules(lowercase=True)
+
+
+def test_the_class_may_stand_in_the_models_config(write: Write) -> None:
+    folder = write(config={"tokenizer_class": None})
+    (folder / "config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    with pytest.raises(UserError, match=r"config.json: tokenizer_class is 'BertJapaneseTokenizer'"):
+        load(folder)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    assert load(folder).rules.lowercase
+
+
+def test_refuses_added_tokens_beyond_the_vocabulary(
+    write: Write, uncased_entries: list[str]
+) -> None:
+    folder, path = write(), "added_tokens.json"
+    (folder / path).write_text('{"Foo": 500}')
+    with pytest.raises(UserError, match=r"added_tokens.json: added token 'Foo' has id 500 and is"):
+        load(folder)
+    (folder / path).write_text(json.dumps({"[MASK]": 4, uncased_entries[9]: 9}))
+    assert load(folder).entries == tuple(uncased_entries)
+    # No text holds a special token, so that one beyond the vocabulary changes nothing.
+    (folder / "vocab.txt").write_text("\n".join(uncased_entries).replace("[MASK]", "[unused1]"))
+    (folder / path).write_text('{"[MASK]": 500}')
+    assert load(folder).special.mask is None
+
+
 def test_refuses_two_vocabularies(write: Write, uncased_entries: list[str]) -> None:
     folder = write(tokenizer={})
     vocab = folder / "vocab.txt"

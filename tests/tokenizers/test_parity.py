@@ -211,3 +211,5 @@ def test_transformers_loads_what_is_saved(
     assert theirs(text)["input_ids"] == [cls, *ours.encode(text), sep]
     assert theirs("a", "b")["token_type_ids"] == [0, 0, 0, 1, 1]
     assert (len(theirs), theirs.model_max_length) == (len(entries), 77)
+    theirs.save_pretrained(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").fingerprint == ours.fingerprint

@@ -13,7 +13,7 @@ from gptbert.tokenizers import gpt_words
 
 ftfy = pytest.importorskip("ftfy", reason="ftfy is not installed")
 spacy = pytest.importorskip("spacy", reason="spaCy is not installed")
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.torch]  # torch: the ring that has them
 
 
 def rewritten(text: str) -> str:

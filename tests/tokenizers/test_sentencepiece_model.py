@@ -115,6 +115,31 @@ def test_save_and_load(tokenizer: SentencePiece, tmp_path: Path) -> None:
         assert load_tokenizer(path).fingerprint == tokenizer.fingerprint
 
 
+def test_save_for_bert(tokenizer: SentencePiece, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "bert", for_bert=True)
+    names = sorted(path.name for path in (tmp_path / "bert").iterdir())
+    assert names == ["tokenizer.model", "tokenizer_config.json"]
+    assert load_tokenizer(tmp_path / "bert").fingerprint == tokenizer.fingerprint
+    bare = model("bpe", pad_id=-1, unk_id=0, bos_id=-1, eos_id=-1, control_symbols="")
+    bare.save(tmp_path / "bare", for_bert=True)
+    assert (tmp_path / "bare" / "spiece.model").is_file()
+    assert "cls_sep" not in (tmp_path / "bare" / "tokenizer_config.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["AlbertTokenizer", "XLMRobertaTokenizerFast", "BertTokenizer"])
+def test_refuses_classes_that_change_text_or_ids(
+    tokenizer: SentencePiece, tmp_path: Path, name: str
+) -> None:
+    tokenizer.save(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(f'{{"tokenizer_class": "{name}"}}')
+    with pytest.raises(UserError, match=f"{path}: tokenizer_class is '{name}'.*expected BertGen"):
+        load_tokenizer(tmp_path)
+    assert load_tokenizer(tmp_path / "spiece.model").fingerprint == tokenizer.fingerprint
+    path.write_text('{"tokenizer_class": "T5TokenizerFast"}')
+    assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
+
+
 def test_survives_pickling(tokenizer: SentencePiece) -> None:
     copy = pickle.loads(pickle.dumps(tokenizer))
     assert copy.encode("the cat") == tokenizer.encode("the cat")

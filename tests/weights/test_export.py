@@ -7,22 +7,23 @@ import pytest
 import yaml
 
 from gptbert.errors import UserError
+from gptbert.runs.export import export as export_folder
 from gptbert.weights import safetensors_files
 from gptbert.weights.export import ModelCard, check_output, export_huggingface
 from gptbert.weights.huggingface import read_bert
 from gptbert.weights.pretrained import load
 from gptbert.weights.safetensors_files import open_tensors
-from tests.weights.bert_folders import CONFIG, parameters, tokenizer
+from tests.weights.bert_folders import CONFIG, parameters, tensors, tokenizer, write_folder
 
 CARD = ModelCard("tiny")
 LABELS = ("not_equivalent", "equivalent")
 
 
-def export(folder, values, labels=None, regression=False, card=CARD):
+def export(folder, values, labels=None, regression=False, card=CARD, **more):
     output = folder / "out"
     words = tokenizer(folder)
     export_huggingface(
-        output, CONFIG, values, words, labels=labels, regression=regression, card=card
+        output, CONFIG, values, words, labels=labels, regression=regression, card=card, **more
     )
     return output
 
@@ -53,6 +54,33 @@ def test_classifiers_come_back_as_they_were(tmp_path, classes, labels, regressio
     assert settings["problem_type"] == problem
     assert len(settings["id2label"]) == classes
     assert settings["label2id"] == {n: int(c) for c, n in settings["id2label"].items()}
+
+
+@pytest.mark.parametrize(
+    "stated, name, rate",
+    [
+        ({"id2label": {"0": "relevance"}, "classifier_dropout": 0.5}, "relevance", 0.5),
+        ({"id2label": {"0": "LABEL_0"}, "classifier_dropout": None}, "LABEL_0", None),
+        ({"id2label": ["relevance"]}, "score", None),
+        ({"id2label": {"0": 7}}, "score", None),
+        (None, "score", None),
+    ],
+)
+def test_what_config_json_said_of_a_score_is_kept(tmp_path, stated, name, rate):
+    output = export(tmp_path, parameters(classes=1), regression=True, stated=stated)
+    settings = settings_of(output)
+    assert settings["id2label"] == {"0": name}
+    assert settings["label2id"] == {name: 0}
+    assert settings["classifier_dropout"] == rate
+    assert load(output).labels is None
+
+
+def test_weights_as_they_are_keep_it_too(tmp_path):
+    stored = tensors(parameters(classes=1))
+    stated = {"id2label": {"0": "relevance"}, "classifier_dropout": 0.5}
+    source = export_folder(write_folder(tmp_path / "bert", stored, **stated), tmp_path / "out")
+    assert {name: settings_of(tmp_path / "out")[name] for name in stated} == stated
+    assert source.is_regression and source.ignored == ()
 
 
 def test_bare_weights_have_no_prefix_and_no_labels(tmp_path):

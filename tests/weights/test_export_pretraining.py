@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from gptbert.errors import UserError
+from gptbert.runs.export import export as export_folder
 from gptbert.weights.export import ModelCard, export_huggingface
-from gptbert.weights.huggingface_names import parameter_shapes
+from gptbert.weights.huggingface_names import parameter_shapes, to_huggingface
 from gptbert.weights.pretrained import load
 from gptbert.weights.safetensors_files import open_tensors
+from tests.tokenizers import tiny_sentencepiece
 from tests.weights import bert_folders, gpt_folders
 from tests.weights.bert_folders import CONFIG
 
@@ -39,6 +41,7 @@ def export(folder, config, values, words):
     [
         (CONFIG, {"mlm": True, "nsp": True}, "BertForPreTraining", "fill-mask"),
         (CONFIG, {"mlm": True, "pooler": False}, "BertForMaskedLM", "fill-mask"),
+        (CONFIG, {"nsp": True}, "BertForNextSentencePrediction", "feature-extraction"),
         (LEFT_TO_RIGHT, {"mlm": True, "pooler": False}, "BertLMHeadModel", "text-generation"),
     ],
 )
@@ -60,8 +63,69 @@ def test_bert_comes_back_as_it_was(tmp_path, config, heads, architecture, purpos
     assert head["pipeline_tag"] == purpose
     assert head["model-index"][0]["results"][0]["metrics"][1]["value"] == 1.25
     assert "A BERT with 2 layers" in body
-    assert "trained on pretraining/any" in body
+    assert ("trained on pretraining/any" in body) == (purpose != "feature-extraction")
     assert "AutoModelFor" in body
+    assert "Not exported" not in body
+
+
+@pytest.mark.parametrize(
+    "config, heads, architecture, left",
+    [
+        (CONFIG, {"mlm": True}, "BertForMaskedLM", ["pooler"]),
+        (CONFIG, {"mlm": True, "nsp": True, "pooler": False}, "BertForMaskedLM", ["nsp"]),
+        (CONFIG, {"nsp": True, "pooler": False}, "BertModel", ["nsp"]),
+        (
+            CONFIG,
+            {"mlm": True, "nsp": True, "classes": 2},
+            "BertForSequenceClassification",
+            ["mlm", "nsp"],
+        ),
+        (LEFT_TO_RIGHT, {"mlm": True}, "BertLMHeadModel", ["pooler"]),
+        (LEFT_TO_RIGHT, {"mlm": True, "nsp": True}, "BertLMHeadModel", ["nsp", "pooler"]),
+        (LEFT_TO_RIGHT, {"nsp": True}, "BertModel", ["nsp"]),
+    ],
+)
+def test_heads_that_the_class_lacks_are_left_out_and_told(
+    tmp_path, config, heads, architecture, left
+):
+    given = drawn(config, **heads)
+    words = bert_folders.tokenizer(tmp_path)
+    told = export_huggingface(
+        tmp_path / "out", config, given, words, labels=None, regression=False, card=CARD
+    )
+    assert told == tuple(f"{head} ({architecture} has none)" for head in left)
+    assert f"Not exported: {', '.join(told)}." in (tmp_path / "out" / "README.md").read_text()
+    settings = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert settings["architectures"] == [architecture]
+    found = load(tmp_path / "out").parameters
+    assert found.keys() == {path for path in given if path.split("/")[0] not in left}
+
+
+def test_a_folder_with_too_many_heads_says_what_is_not_exported(tmp_path):
+    stored = {
+        name if name.startswith("cls.") else f"bert.{name}": tensor
+        for name, tensor in to_huggingface(CONFIG, drawn(CONFIG, mlm=True))
+    } | {"qa_outputs.bias": np.zeros(2, np.float32)}
+    folder = bert_folders.write_folder(tmp_path / "bert", stored)
+    source = export_folder(folder, tmp_path / "out")
+    assert source.ignored == (
+        "qa_outputs.bias (question-answering head)",
+        "pooler (BertForMaskedLM has none)",
+    )
+
+
+@pytest.mark.parametrize("model", ["bert", "gpt2"])
+def test_sentencepiece_is_told_to_make_berts_input_for_a_bert_only(tmp_path, model):
+    words = tiny_sentencepiece.model("unigram")
+    config = CONFIG if model == "bert" else gpt_folders.GPT2
+    config = dataclasses.replace(config, vocabulary=words.vocabulary_size)
+    output = export(tmp_path, config, drawn(config), words)
+    stated = json.loads((output / "tokenizer_config.json").read_text())
+    name = "tokenizer.model" if model == "bert" else "spiece.model"
+    assert (output / name).is_file()
+    assert ("special_tokens_pattern" in stated) == (model == "bert")
+    assert ("save_pretrained" in (output / "README.md").read_text()) == (model == "bert")
+    assert load(output).tokenizer.fingerprint == words.fingerprint
 
 
 @pytest.mark.parametrize(

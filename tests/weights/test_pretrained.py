@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,11 @@ import gptbert
 from gptbert.errors import UserError
 from gptbert.models.inputs import Packed
 from gptbert.weights.checkpoints import Checkpoints
+from gptbert.weights.export import ModelCard, export_huggingface
 from gptbert.weights.huggingface_names import parameter_shapes
 from gptbert.weights.pretrained import load
 from gptbert.weights.run_folder import write_description
+from tests.tokenizers import tiny_sentencepiece
 from tests.weights import gpt_folders
 from tests.weights.bert_folders import (
     CONFIG,
@@ -71,6 +75,41 @@ def test_one_text_and_none(bert):
     nothing = bert.encode([])
     assert nothing.hidden == nothing.tokens == []
     assert nothing.pooled.shape == (0, CONFIG.width)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_tokens_are_those_of_the_vocabulary(tmp_path, kind):
+    words = tiny_sentencepiece.model(kind)
+    config = dataclasses.replace(CONFIG, vocabulary=words.vocabulary_size)
+    rng = np.random.default_rng(0)
+    values = {p: rng.normal(0, 0.3, s) for p, s in parameter_shapes(config).items()}
+    card = ModelCard("test")
+    export_huggingface(
+        tmp_path / "bert", config, values, words, labels=None, regression=False, card=card
+    )
+    encoded = load(tmp_path / "bert").encode("the cat")
+    assert encoded.tokens == [["[CLS]", *words.tokenize("the cat"), "[SEP]"]]
+    assert encoded.tokens[0][1].startswith("\u2581")
+
+
+def test_pairs_for_a_bert_with_one_token_type(tmp_path):
+    stored = tensors(parameters())
+    name = "bert.embeddings.token_type_embeddings.weight"
+    stored[name] = stored[name][:1]
+    bert = load(write_folder(tmp_path, stored, type_vocab_size=1))
+    assert bert.encode(["hello", "world"]).tokens[0] == ["[CLS]", "hello", "[SEP]"]
+    assert bert.encode([]).tokens == []
+    with pytest.raises(UserError, match=r"type_vocab_size 1.*expected single texts"):
+        bert.encode(["hello", ("a", "b")])
+
+
+def test_what_is_left_out_and_what_is_not_there_is_told(tmp_path, bert):
+    assert bert.ignored == ()
+    assert bert.missing == ("classifier/kernel", "classifier/bias")
+    stored = tensors(parameters(pooler=False)) | {"qa_outputs.bias": np.zeros(2, np.float32)}
+    other = load(write_folder(tmp_path, stored))
+    assert other.ignored == ("qa_outputs.bias (question-answering head)",)
+    assert other.missing == ("pooler/dense/kernel", "pooler/dense/bias", *bert.missing)
 
 
 def test_cut_texts_are_marked(bert):
@@ -174,6 +213,7 @@ def test_a_run_folder(tmp_path, classes):
     Checkpoints(tmp_path / "checkpoints").save(7, {"parameters": expected, "step": 7}, {})
     bert = load(tmp_path)
     assert bert.labels == (classes or None)
+    assert bert.ignored == bert.missing == ()
     assert bert.config == CONFIG
     assert bert.parameters.keys() == expected.keys()
     assert all(np.array_equal(bert.parameters[path], expected[path]) for path in expected)

@@ -2,6 +2,9 @@ import errno
 import json
 import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -46,6 +49,23 @@ def test_every_float_type_becomes_float32(tmp_path, dtype):
     read = open_tensors(tmp_path).read("x")
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, x.astype(np.float32))
+
+
+ALONE = """
+import sys
+from gptbert.weights.safetensors_files import open_tensors
+assert "jax" not in sys.modules
+print(open_tensors(sys.argv[1]).read("x").tolist())
+"""
+
+
+def test_half_precision_of_google_is_read_without_jax(tmp_path):
+    write_safetensors(tmp_path / "model.safetensors", {"x": np.ones(2, ml_dtypes.bfloat16)})
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, tmp_path], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "[1.0, 1.0]\n", done.stderr
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64])
@@ -105,6 +125,8 @@ def test_every_cut_is_noticed(tmp_path):
         raw(b"[1, 2]"),
         raw(b'{"x": 3}'),
         raw(b'{"x": {"data_offsets": [0]}}'),
+        raw(b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1e999]}}'),
+        raw(b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, NaN]}}'),
         raw(b"[" * 5000),
         raw(b'{"x": {"dtype": "F32", "shape": [9999999999], "data_offsets": [0, 8]}}', bytes(8)),
         raw(b'{"x": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}', bytes(8)),
@@ -168,6 +190,11 @@ def test_an_index_never_leaves_its_folder(tmp_path, name):
     write_safetensors(tmp_path / "out.safetensors", {"a": np.ones(2, np.float32)})
     write_index(folder, {"a": name})
     refused(folder, "index.json", repr(name), "none outside of its folder")
+
+
+def test_an_index_with_an_endless_name(tmp_path):
+    write_index(tmp_path, {"a": "a" * 5000 + ".safetensors"})
+    refused(tmp_path, "index.json", "names the file 'aaaa", "...aaaa", "beside the index")
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,17 @@ def test_a_classifier_left_behind_is_told(tmp_path):
     assert heads_of(read_weights(folder).parameters) == {"bert", "pooler", "classifier"}
 
 
+@pytest.mark.parametrize("rate, is_told", [(0.5, True), (0.2, False), (None, False)])
+def test_another_dropout_of_the_classifier_is_told(tmp_path, rate, is_told):
+    folder = str(bert_folders.write_folder(tmp_path / "bert", classifier_dropout=rate))
+    notes = read_weights(folder).notes
+    assert len(notes) == is_told
+    assert all(
+        "classifier_dropout 0.5 of config.json" in note and "(0.2," in note for note in notes
+    )
+    assert read_weights(folder, "masked-lm").notes == ()
+
+
 @pytest.mark.parametrize("name", ["gpt", "gpt2"])
 @pytest.mark.parametrize("head", ["next-token", "classification"])
 def test_gpt_from_a_folder_and_from_a_run(tmp_path, name, head):
