@@ -88,6 +88,7 @@ def _main(arguments: list[str]) -> int:
             raise UserError(
                 f"unknown command {name!r}{nearest(name, COMMANDS)}; see gptbert --help"
             )
+        rest = [_usable(argument) for argument in rest]
         runtime.prepare()
         return importlib.import_module(f"gptbert.commands.{name.replace('-', '_')}").main(rest)
     except UserError as error:
@@ -111,3 +112,17 @@ def _main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("gptbert: interrupted from the keyboard", file=sys.stderr)
         return 130
+
+
+def _usable(argument: str) -> str:
+    """A flag with `~/` at the start of its value expanded, as no shell does after `--flag=`.
+
+    Raises:
+      UserError: A folder to write to without a name, which would be the current one.
+    """
+    flag, found, value = argument.partition("=")
+    if not flag.startswith("--") or not found:
+        return argument
+    if not value and flag in ("--workdir", "--output"):
+        raise UserError(f"{flag}= names no folder (is a variable unset?)")
+    return f"{flag}={os.path.expanduser(value)}" if value.startswith("~/") else argument

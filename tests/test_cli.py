@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -15,6 +14,7 @@ from gptbert import __version__, cli, errors
 from gptbert.errors import Interrupted, RunFailed, UserError
 
 HEAVY = ("jax", "flax", "optax", "orbax", "numpy", "ml_collections", "tensorboardX", "tqdm")
+HEAVY += ("tensorflow", "tensorflow_datasets", "torch", "transformers")
 
 
 def python(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -30,14 +30,22 @@ def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str,
 
 
 def test_help_is_quick_and_names_every_command() -> None:
-    began = time.monotonic()
     done = python("-X", "importtime", "-m", "gptbert", "--help")
-    seconds = time.monotonic() - began
     assert done.returncode == 0
     assert all(f"\n  {name} " in done.stdout for name in cli.COMMANDS)
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "gptbert.cli" in imported and not imported & set(HEAVY)
-    assert seconds < 3, "a second on an idle machine"
+
+
+def test_help_takes_less_than_a_second() -> None:
+    """Of the processor, user and system: what a clock shows while other tests run is no measure."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "gptbert", "--help"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert used.ru_utime + used.ru_stime < 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
@@ -141,3 +149,29 @@ def test_codes_are_those_that_scripts_rely_on() -> None:
 def test_nearest() -> None:
     assert errors.nearest("mrcp", ["mrpc", "cola"]) == " (did you mean 'mrpc'?)"
     assert errors.nearest("xyz", ["mrpc", "cola"]) == ""
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What reaches a command."""
+    given: list[str] = []
+    command = types.SimpleNamespace(main=lambda rest: given.extend(rest) or 0)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: command)
+    monkeypatch.setattr(cli.runtime, "prepare", lambda: None)
+    monkeypatch.setenv("HOME", "/home/someone")
+    return given
+
+
+def test_home_is_meant_in_every_flag(seen: list[str]) -> None:
+    """No shell expands `~` after `--flag=`; a folder called `~` is dangerous to remove."""
+    texts = ["~/as it is", "--ids", "--input=a~/b"]
+    assert cli.main(["predict", "--workdir=~/run", "--config.data_dir=~/glue", *texts]) == 0
+    assert seen == ["--workdir=/home/someone/run", "--config.data_dir=/home/someone/glue", *texts]
+
+
+@pytest.mark.parametrize("flag", ["--workdir", "--output"])
+def test_a_folder_without_a_name(
+    flag: str, seen: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call("export", f"{flag}=", capsys=capsys)
+    assert code == 2 and f"{flag}= names no folder" in err and not seen

@@ -63,7 +63,7 @@ CASES = {
 QUICK_CASES = {
     case.model: case
     for case in (
-        Case("bert-tiny", "configs/bert.py:tiny", 2, 32),
+        Case("bert-tiny", "configs/bert.py:base", 2, 32),
         Case("gpt2-tiny", "configs/gpt2.py:tiny", 2, 32),
     )
 }

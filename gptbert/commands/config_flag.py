@@ -6,19 +6,19 @@ is answered with the nearest name, one of the wrong type with what was expected.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from gptbert.commands.arguments import A_LIST, parse_tuple
 from gptbert.errors import UserError, nearest
 
-_ONE_PATTERN = re.compile(r"\([^,'\"]*\|[^,'\"]*\)\S*")  # "(pooler|bert)/": no list
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -85,8 +85,10 @@ def _get_config(path: Path, argument: str) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise UserError(f"config {path} cannot be read: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:  # a user's own file: whatever it raises is told in one sentence
+        raise UserError(f"config {path} cannot be read: {_told(error, path)}") from None
     make: Callable[..., ConfigDict] | None = getattr(module, "get_config", None)
     if make is None:
         raise UserError(f"config {path} has no function get_config()")
@@ -95,11 +97,54 @@ def _get_config(path: Path, argument: str) -> ConfigDict:
         raise UserError(f"config {path} takes no argument, but ':{argument}' was given")
     if not argument and any(each.default is each.empty for each in parameters):
         raise UserError(f"config {path} needs an argument: --config={path}:ARGUMENT")
-    config = make(argument) if argument else make()
+    try:
+        config = make(argument) if argument else make()
+    except UserError:
+        raise
+    except Exception as error:
+        given = f"{argument!r}" if argument else ""
+        raise UserError(f"config {path}: get_config({given}) fails: {_told(error, path)}") from None
     if not isinstance(config, ConfigDict):
         kind = type(config).__name__
         raise UserError(f"config {path}: get_config() gives {kind}; expected a ConfigDict")
     return config
+
+
+def _told(error: Exception, path: Path) -> str:
+    """An error of a config file, with the line of that file where it happened."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def explained_fields(*files: Path) -> str:
+    """The fields that recipes set, with their values and comments as they stand there.
+
+    Args:
+      files: Of lines `config.NAME = VALUE  # comment`; a comment on a line of its own is a heading.
+    """
+    lines, group = [], ""
+    for line in (line for file in files for line in file.read_text(encoding="utf-8").split("\n")):
+        if heading := re.fullmatch(r"    # (.*)", line):
+            lines += ["", f"  {heading[1]}"]
+        elif begun := re.fullmatch(r"    config\.(\w+) = ConfigDict\(", line):
+            group = f"{begun[1]}."
+        elif found := re.fullmatch(r"    config\.(\w+) = (.*?)(?:  # (.*))?", line):
+            name, value, comment = found.groups()
+            if inner := re.fullmatch(r"ConfigDict\(\{(.*)\}\)", value):
+                parts = re.findall(r'"(\w+)": ([^,]+)', inner[1])
+                lines += [_field_line(f"{name}.{part}", default, "") for part, default in parts]
+            else:
+                lines.append(_field_line(name, value, comment or ""))
+        elif group and (found := re.fullmatch(r'            "(\w+)": (.*),(?:  # (.*))?', line)):
+            lines.append(_field_line(group + found[1], found[2], found[3] or ""))
+    return "\n".join(lines)
+
+
+def _field_line(name: str, value: str, comment: str) -> str:
+    value = re.sub(r"placeholder\(\w+\)|task|model|objective", "", value).strip('"')
+    return f"    {f'{name}={value}':<36}  {comment}".rstrip()
 
 
 def set_field(config: ConfigDict, field: str, text: str) -> None:
@@ -140,16 +185,9 @@ def _parse(field: str, text: str, kind: type) -> Any:
         if kind is bool:
             return {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}[text.lower()]
         if kind is tuple:
-            return _parse_tuple(text)
+            return parse_tuple(text)
         return kind(text)
     except (ValueError, KeyError, SyntaxError):
         expected = {bool: "true or false", int: "a whole number", float: "a number"}
-        wanted = expected.get(kind, "a list such as a,b or ('a','b')")
+        wanted = expected.get(kind, A_LIST)
         raise UserError(f"--config.{field}={text!r}: expected {wanted}") from None
-
-
-def _parse_tuple(text: str) -> tuple[Any, ...]:
-    if text.startswith(("(", "[")) and not _ONE_PATTERN.fullmatch(text):
-        value = ast.literal_eval(text)
-        return tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    return tuple(part.strip() for part in text.split(",") if part.strip())

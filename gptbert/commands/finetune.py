@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from gptbert.commands.arguments import Parser
-from gptbert.commands.config_flag import field_names, load_config, split_config_flags
+from gptbert.commands.config_flag import (
+    config_folder,
+    explained_fields,
+    load_config,
+    split_config_flags,
+)
 from gptbert.errors import UserError
 
 HELP = "fine-tune a pre-trained encoder on a labelled set"
@@ -22,7 +27,8 @@ def parser() -> Parser:
         HELP,
         f"example:\n  {EXAMPLE}\n\n"
         "Your own data: --config=configs/text_classification.py --config.train_file=FILE.csv\n"
-        "The same command again continues a stopped run. Every field of the config can be set:\n  "
+        "The same command again continues a stopped run. Every field of the config can be set, as\n"
+        "--config.FIELD=VALUE; with their defaults (those of other configs may differ):\n"
         + _fields(),
     )
     flags.add_argument("--config", metavar="FILE.py[:ARG]", help="what to run, from configs/")
@@ -34,11 +40,13 @@ def parser() -> Parser:
 
 
 def _fields() -> str:
-    from gptbert.runs.recipe import finetuning
+    from gptbert.runs import recipe
 
-    names = list(field_names(finetuning("")))
-    lines = [", ".join(names[k : k + 8]) for k in range(0, len(names), 8)]
-    return ",\n  ".join(lines)
+    own = explained_fields(config_folder() / "text_classification.py")
+    return (
+        f"{explained_fields(Path(recipe.__file__))}\n\n"
+        f"  Of configs/text_classification.py alone:\n{own}"
+    )
 
 
 def main(arguments: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gptbert.commands.arguments import Parser
-from gptbert.commands.config_flag import field_names, load_config, split_config_flags
+from gptbert.commands.config_flag import explained_fields, load_config, split_config_flags
 from gptbert.errors import UserError
 from gptbert.runtime import start_distributed
 
@@ -21,7 +21,8 @@ def parser() -> Parser:
         f"example:\n  {EXAMPLE}\n\n"
         "STORE is made by `gptbert prepare-corpus`. Existing weights go on learning with\n"
         "--config.init_from=DIR. The same command again continues a stopped run. Every field of\n"
-        "the config can be set:\n  " + _fields(),
+        "the config can be set, as --config.FIELD=VALUE; with the values of BERT's paper:\n"
+        + _fields(),
     )
     flags.add_argument("--config", metavar="FILE.py[:ARG]", help="what to run, from configs/")
     flags.add_argument("--config.FIELD", metavar="VALUE", help="sets a field of the config")
@@ -38,11 +39,9 @@ def parser() -> Parser:
 
 
 def _fields() -> str:
-    from gptbert.runs.pretraining_recipe import pretraining
+    from gptbert.runs import pretraining_recipe
 
-    names = list(field_names(pretraining("", "")))
-    lines = [", ".join(names[k : k + 8]) for k in range(0, len(names), 8)]
-    return ",\n  ".join(lines)
+    return explained_fields(Path(pretraining_recipe.__file__))
 
 
 def main(arguments: list[str]) -> int:

@@ -15,6 +15,14 @@ EXAMPLE = (
 )
 
 
+# Fields that are the grid's, and the flags that set them.
+_GRID = {
+    "batch_size": "--batch_sizes",
+    "learning_rate": "--learning_rates",
+    "seed": "--seeds",
+}
+
+
 def parser() -> Parser:
     """Flags beside those of the config."""
     flags = Parser(
@@ -41,6 +49,12 @@ def main(arguments: list[str]) -> int:
     config = load_config(name, fields, example="--config=configs/glue.py:mrpc")
     if flags.workdir is None:
         raise UserError("no folder for the sweep: expected --workdir=DIR")
+    for field, text in fields:
+        if field in _GRID:
+            raise UserError(
+                f"--config.{field}={text}: a sweep takes it from its grid; expected "
+                f"{_GRID[field]}={text}"
+            )
     batch_sizes = _numbers("batch_sizes", flags.batch_sizes, int)
     rates = _numbers("learning_rates", flags.learning_rates, float)
     seeds = _numbers("seeds", flags.seeds, int)

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     flags = parser.parse(arguments)
     if flags.text and flags.input is not None:
         parser.error("argument --input: not allowed with TEXT")
-    tokenizer = load_tokenizer(flags.tokenizer, lowercase=False if flags.cased else None)
+    tokenizer = load_tokenizer(_place(flags.tokenizer), lowercase=False if flags.cased else None)
     out = sys.stdout.buffer
     try:
         for text in _texts(flags.text, flags.input):
@@ -59,7 +59,7 @@ def _parser() -> Parser:
         required=True,
         metavar="DIR|FILE",
         help="a folder of any kind (vocab.txt, tokenizer.json, vocab.json and merges.txt, "
-        "spiece.model), or one of its files",
+        "spiece.model), one of its files, or the folder of a run",
     )
     parser.add_argument(
         "--cased", action="store_true", help="WordPiece: do not lower-case, whatever the files say"
@@ -67,6 +67,12 @@ def _parser() -> Parser:
     parser.add_argument("--ids", action="store_true", help="print ids instead of pieces")
     parser.add_argument("--input", metavar="FILE", help="read the lines of a file")
     return parser
+
+
+def _place(given: str) -> str:
+    """The folder of a run keeps its tokenizer in one of its own."""
+    run = os.path.isfile(os.path.join(given, "model.json"))
+    return os.path.join(given, "tokenizer") if run else given
 
 
 def _texts(texts: list[str], path: str | None) -> Iterator[str]:

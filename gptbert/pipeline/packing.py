@@ -8,6 +8,7 @@ computes what it would compute in a row of its own.
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,24 +33,25 @@ class Shape:
 def pack(lengths: Sequence[int], positions: int, max_rows: int | None = None) -> list[list[int]]:
     """Assigns examples to rows of `positions` tokens: best fit by decreasing length.
 
-    Returns the example numbers of each row. With `max_rows`, stops opening rows at that number
-    and leaves out what does not fit (the caller sees it by counting).
+    Returns the example numbers of each row; of rows with equal space the first is filled. No
+    length is more than `positions`. With `max_rows`, stops opening rows at that number and leaves
+    out what does not fit (the caller sees it by counting).
     """
     order = sorted(range(len(lengths)), key=lambda e: (-lengths[e], e))
     rows: list[list[int]] = []
-    free: list[int] = []
+    with_space: list[list[int]] = [[] for _ in range(positions + 1)]  # heaps of rows
     for example in order:
         length = lengths[example]
-        best, best_free = -1, positions + 1
-        for row, space in enumerate(free):
-            if length <= space < best_free:
-                best, best_free = row, space
-        if best >= 0:
-            rows[best].append(example)
-            free[best] -= length
+        space = next((s for s in range(length, positions + 1) if with_space[s]), None)
+        if space is not None:
+            row = heapq.heappop(with_space[space])
         elif max_rows is None or len(rows) < max_rows:
-            rows.append([example])
-            free.append(positions - length)
+            row, space = len(rows), positions
+            rows.append([])
+        else:
+            continue
+        rows[row].append(example)
+        heapq.heappush(with_space[space - length], row)
     return rows
 
 

@@ -207,6 +207,7 @@ def assemble(config: ConfigDict) -> Assembly:
         )
         for split, dataset in datasets.items()
     }
+    notes += _told_sizes(config, features)
     longest = int(features["train"].lengths.max())
     if 0 < config.row_length < longest:
         raise UserError(
@@ -241,6 +242,23 @@ def assemble(config: ConfigDict) -> Assembly:
         config, task, classes, model, compute, tokenizer, features, training, build,
         start, notes, fingerprints,
     )  # fmt: skip
+
+
+def _told_sizes(config: ConfigDict, features: dict[str, Features]) -> list[str]:
+    """What the sizes of the data do to a run: texts that are cut, a batch with repetitions."""
+    cut = {split: int(each.truncated.sum()) for split, each in features.items()}
+    told = [f"{n:,} of {len(features[split]):,} of {split}" for split, n in cut.items() if n]
+    notes = []
+    if told:
+        notes.append(
+            f"texts longer than --config.max_length={config.max_length} are cut: {', '.join(told)}"
+        )
+    if config.batch_size > len(features["train"]):
+        notes.append(
+            f"--config.batch_size={config.batch_size} is more than the {len(features['train']):,} "
+            "training examples: a batch holds some of them several times"
+        )
+    return notes
 
 
 def _check_tokenizer(config: ConfigDict, tokenizer: Tokenizer) -> None:

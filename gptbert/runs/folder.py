@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,21 @@ class RunFolder:
         write_json(self.path / name, value)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the folder for this job; raises UserError if another one does."""
+    def lock(self, *, holds: Collection[str] = ("config.json",)) -> Iterator[None]:
+        """Holds the folder for this job.
+
+        Args:
+          holds: Names (with `*`) of which one at least is in a folder that was begun.
+
+        Raises:
+          UserError: Another process holds it, or it is a folder of something else.
+        """
         if not leads():
             yield
             return
         if (self.path / "config.json").exists():
             self._begun()  # else not even the lock is left in a folder of something else
+        self._check_begun(holds)
         with hold(self.path, "--workdir"):
             yield
 
@@ -131,6 +140,21 @@ class RunFolder:
             raise UserError(
                 f"{self.path} holds another run: {'; '.join(changed)}. "
                 "Use another --workdir, or the command that began this run"
+            )
+
+    def _check_begun(self, holds: Collection[str]) -> None:
+        """Refuses a folder with things in it of which none is a run's; logs may lie there."""
+        names = sorted(os.listdir(self.path)) if self.path.is_dir() else []
+        others = [
+            name
+            for name in names
+            if not name.startswith(".") and not name.endswith((".log", ".out", ".err", ".partial"))
+        ]
+        if others and not any(fnmatch.fnmatch(name, one) for name in names for one in holds):
+            shown = ", ".join(others[:4]) + (", …" if len(others) > 4 else "")
+            raise UserError(
+                f"--workdir={self.path} is not empty (it holds {shown}) and holds no run; expected "
+                "an empty or new folder, or that of a run"
             )
 
     def _begun(self) -> dict[str, Any]:

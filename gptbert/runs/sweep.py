@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from gptbert.errors import RunFailed
+from gptbert.errors import RunFailed, UserError
 from gptbert.metrics.summary import summarise
 from gptbert.runs.assemble import Assembly, assemble, check_numbers
 from gptbert.runs.finetune import lean_vocabulary, plan_run, run, scorer_of, start_state
@@ -57,7 +57,11 @@ def sweep(
     with stop_on_sigterm() as stop:
         assembly = assemble(next(iter(configs.values())))
         folder = RunFolder(workdir)
-        with folder.lock():
+        if (workdir / "config.json").exists():
+            raise UserError(
+                f"--workdir={workdir} holds a run; expected a folder of its own"
+            )
+        with folder.lock(holds=("sweep.json", "bs*_lr*_seed*")):
             records = []
             for batch_size in batch_sizes:
                 own = {cell: c for cell, c in configs.items() if cell[0] == batch_size}

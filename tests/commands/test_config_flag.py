@@ -10,6 +10,7 @@ from ml_collections.config_dict import placeholder
 
 from gptbert.commands.config_flag import (
     config_folder,
+    explained_fields,
     field_names,
     find_config,
     load_config,
@@ -151,7 +152,7 @@ def test_configs_that_cannot_be_loaded(name: str | None, expected: str) -> None:
     ("content", "expected"),
     [
         ("def get_config(:", "cannot be read: "),
-        ("import nowhere_to_be_found", "cannot be read: No module named"),
+        ("import nowhere_to_be_found", "cannot be read: ModuleNotFoundError: No module named"),
         ("x = 1", "has no function get_config()"),
         ("def get_config():\n    return 3", "get_config() gives int; expected a ConfigDict"),
         ("def get_config(size):\n    return size", "needs an argument: "),
@@ -174,3 +175,40 @@ def test_an_own_config(tmp_path: Path) -> None:
     )
     made = load_config(f"{tmp_path / 'own.py'}:cola", [("num_epochs", "2")], example="")
     assert (made.task, made.batch_size, made.num_epochs) == ("glue/cola", 8, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("import os\nboom\n", "cannot be read: NameError: name 'boom' is not defined (line 2)"),
+        (
+            "def get_config(size='a'):\n    return {'a': 1}[size]\n",
+            "get_config('zz') fails: KeyError: 'zz' (line 2)",
+        ),
+        ("def get_config(\n", "cannot be read: SyntaxError: "),
+    ],
+)
+def test_a_config_of_ones_own_that_fails(tmp_path: Path, content: str, told: str) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        load_config(f"{path}:zz" if "size" in content else str(path), [], example="")
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "explained"),
+    [("finetuning", "keep=2"), ("pretraining", "masking.whole_words=False")],
+)
+def test_every_field_is_explained(recipe: str, explained: str) -> None:
+    """The help of a command lists all fields that its recipe sets, groups included."""
+    from gptbert.runs import pretraining_recipe
+    from gptbert.runs import recipe as finetuning_recipe
+
+    module = finetuning_recipe if recipe == "finetuning" else pretraining_recipe
+    made = finetuning("") if recipe == "finetuning" else pretraining_recipe.pretraining("", "")
+    told = explained_fields(Path(str(module.__file__)))
+    listed = [line.strip().partition("=")[0] for line in told.split("\n") if "=" in line[:30]]
+    assert sorted(listed) == sorted(field_names(made))
+    line = next(line for line in told.split("\n") if explained in line)
+    assert len(line) > 42, "with the comment that stands beside it"

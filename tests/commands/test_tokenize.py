@@ -219,3 +219,13 @@ def test_help_is_ascii() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-c", PROGRAM, "--help"]
     assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+
+def test_the_folder_of_a_run_keeps_its_tokenizer(
+    vocab: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "model.json").write_text("{}")
+    Path(vocab.partition("=")[2]).rename(tmp_path / "tokenizer" / "vocab.txt")
+    assert tokenize.main([f"--tokenizer={tmp_path}", "playing"]) == 0
+    assert capsysbinary.readouterr().out == b"play ##ing\n"

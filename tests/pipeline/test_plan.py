@@ -141,3 +141,29 @@ def test_scoring_meets_every_example_once_on_any_device_count(examples, longest,
         assert (batch.packed.tokens[rows, starts] == data.tokens[data.starts[members]]).all()
         seen += members.tolist()
     assert sorted(seen) == list(range(examples))
+
+
+def test_packing_is_best_fit_of_the_first_row():
+    """As the plain search over all rows has it, which takes time quadratic in the examples."""
+
+    def plainly(lengths: list[int], positions: int, most: int | None) -> list[list[int]]:
+        rows, free = [], []
+        for example in sorted(range(len(lengths)), key=lambda e: (-lengths[e], e)):
+            fitting = [row for row, space in enumerate(free) if lengths[example] <= space]
+            if fitting:
+                row = min(fitting, key=lambda row: (free[row], row))
+            elif most is None or len(rows) < most:
+                row = len(rows)
+                rows.append([])
+                free.append(positions)
+            else:
+                continue
+            rows[row].append(example)
+            free[row] -= lengths[example]
+        return rows
+
+    rng = np.random.default_rng(0)
+    for count, positions, most in ((1, 8, None), (40, 32, None), (200, 64, None), (90, 48, 12)):
+        lengths = rng.integers(1, positions + 1, count).tolist()
+        assert pack(lengths, positions, most) == plainly(lengths, positions, most)
+    assert len(pack([5] * 100_000, 128)) == 4_000  # in a moment

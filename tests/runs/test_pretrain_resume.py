@@ -25,7 +25,7 @@ STEPS = 12
 FIELDS = {
     "model": "bert-tiny", "phases": "((0.5,16),(0.5,32))", "batch_size": 8, "steps": STEPS,
     "warmup_steps": 2, "eval_every": 6, "checkpoint_every": 2, "keep": 9, "log_every": 1,
-    "eval_tokens": 400, "scan_layers": True,
+    "eval_tokens": 400, "scan_layers": True, "dropout": 0.1, "optimizer": "bert_adam",
 }  # fmt: skip
 
 

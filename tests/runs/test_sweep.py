@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 GRID = ("--batch_sizes=16,20", "--learning_rates=1e-2,1e-30", "--seeds=0,1")
 FIELDS = {"num_epochs": 1, "frozen": "^bert/", "log_every": 1}
+FIELDS |= {"batch_size": None, "learning_rate": None}  # the grid's
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +241,18 @@ def test_another_config_in_the_same_folder(swept, glue: Path, bert_dir: Path) ->
 def test_rates_that_differ_have_folders_that_differ() -> None:
     rates = (5e-5, 5.0000001e-5, 3e-5, 1.0)
     assert [sweeping._short(rate) for rate in rates] == ["5e-05", "5.0000001e-05", "3e-05", "1"]
+
+
+@pytest.mark.parametrize("field", ["batch_size", "learning_rate", "seed"])
+def test_what_the_grid_sets_is_no_field(field: str, tmp_path: Path) -> None:
+    told = refused(
+        "sweep", "--config=configs/glue.py:mrpc", f"--config.{field}=3", f"--workdir={tmp_path}/s"
+    )
+    assert f"--config.{field}=3: a sweep takes it from its grid" in told
+    assert "s=3" in told.split("expected ")[1]
+
+
+def test_a_sweep_is_no_run_but_names_its_best(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text(json.dumps({"best_run": "bs32_lr2e-05_seed1"}))
+    told = refused("predict", f"--workdir={tmp_path}", "a dog sleeps")
+    assert f"whose best run is {tmp_path / 'bs32_lr2e-05_seed1'}" in told
