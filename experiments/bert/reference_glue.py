@@ -48,6 +48,7 @@ from reference_recipe import (
 
 from gptbert.datasets.glue import read_glue
 from gptbert.processor import processor
+from gptbert.runs.record import git_commit
 
 RESULTS = Path(__file__).parent / "results" / "parity_glue_reference.jsonl"
 
@@ -164,6 +165,7 @@ def run_one(task: str, seed: int, args: argparse.Namespace) -> dict:
         "seconds": round(time.time() - started, 1),
         "timed": False,  # runs share the machine with other work: the seconds compare nothing
         "versions": versions(),
+        "git_commit": git_commit(),
         "hardware": f"{processor().name}, {torch.get_num_threads()} threads",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

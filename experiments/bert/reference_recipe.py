@@ -122,7 +122,9 @@ def collate(features: list[dict]) -> dict[str, torch.Tensor]:
     }
 
 
-def load_model(folder: str, num_labels: int) -> transformers.BertForSequenceClassification:
+def load_model(
+    folder: str, num_labels: int, dropout: float = DROPOUT
+) -> transformers.BertForSequenceClassification:
     """Loads the encoder's weights and draws the head: truncated normal 0.02, bias 0.
 
     The loss is the mean squared error on the raw score if `num_labels` is 1, else cross-entropy.
@@ -131,8 +133,8 @@ def load_model(folder: str, num_labels: int) -> transformers.BertForSequenceClas
         folder,
         num_labels=num_labels,
         problem_type="regression" if num_labels == 1 else "single_label_classification",
-        hidden_dropout_prob=DROPOUT,
-        attention_probs_dropout_prob=DROPOUT,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         dtype=torch.float32,
     )
     bound = 2 * INIT_STD

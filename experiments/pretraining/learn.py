@@ -1,12 +1,16 @@
-"""It learns, on real text: BERT, GPT and GPT-2 of the mini size, pre-trained and fine-tuned.
+"""Does it learn, on real text? BERT, GPT and GPT-2 of the mini size, pre-trained and fine-tuned.
 
-Claims: a model that read Wikipedia and books for about 40 minutes of two cores predicts held-out
-text far better than word frequencies do; fine-tuned, it beats the same model from random weights;
-and a released BERT goes on learning on the text of a domain (`--config.init_from`).
+Questions: does a model that read Wikipedia and books for about 40 minutes of two cores predict
+held-out text better than word frequencies do? Fine-tuned, does it beat the same model from random
+weights? Does a released BERT go on learning on the text of a domain (`--config.init_from`)? The
+answers, and which of them are still open, stand in the report.
 
-    python experiments/pretraining/learn.py all --data_dir=TEXT --glue_dir=GLUE --work=DIR
+    python experiments/pretraining/learn.py all --data_dir=TEXT --glue_dir=GLUE --work=DIR \
+        --compute_dtype=bfloat16
 
-or one stage after the other, each of which continues where it was stopped:
+or one stage after the other, each of which continues where it was stopped (the results in
+results/*.jsonl were made in bfloat16, and one table compares runs of one precision: with another
+one, give another --results too):
 
     prepare    three vocabularies of 8,192 entries and the token stores        10 minutes
     pretrain   4 layers of 256: BERT, GPT, GPT-2, 40 minutes each               2 hours

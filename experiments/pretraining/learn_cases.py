@@ -35,8 +35,8 @@ class Model:
       config: Of `gptbert pretrain`.
       preset: Its shape, 4 layers of 256; 2 of 128 for quick tests.
       vocabulary: The kind of its vocabulary.
-      steps: Of 32 examples of 128 tokens: about 40 minutes on two cores of a Xeon with AMX in
-        bfloat16, to judge by the first steps.
+      steps: Of 32 examples of 128 tokens: chosen to take about 40 minutes on two cores of a Xeon
+        with AMX in bfloat16; the report has the processor time that they took.
       rate: The highest learning rate.
       fields: Fields of the config.
     """
@@ -49,10 +49,9 @@ class Model:
     fields: dict[str, Any]
 
 
-# Warm-up over a tenth of the steps, then down to 0 by the schedule of each config. Few steps ask
-# for more than the papers' rates, but the models with LayerNorm after the residual (BERT, GPT) bear
-# no 1e-3: in first trials, which are not kept, it left both where the frequencies of tokens are,
-# while with 3e-4 both soon fell below that.
+# Warm-up over a tenth of the steps, then down to 0 by the schedule of each config. The rates are
+# a choice, made after trials that are not kept: few steps ask for more than the papers' rates, and
+# the models with LayerNorm after the residual (BERT, GPT) get less of that than GPT-2.
 MODELS = {
     "bert": Model("configs/bert.py:mini", "bert-mini", "wordpiece", 5_000, 3e-4, {}),
     "gpt": Model("configs/gpt.py:mini", "gpt-mini", "bpe", 3_000, 3e-4, {}),
@@ -77,8 +76,8 @@ QUICK_TUNING_FIELDS = {"max_length": 32, "batch_size": 8}
 SEEDS, QUICK_SEEDS = (0, 1, 2), (0, 1)
 STARTS = ("pre-trained", "random")
 
-# Domain adaptation: half an hour on two cores, where a step takes 2.7 seconds. The masked-word head
-# is new in both arms, hence a rate above the 2e-5 that goes with a head that is there.
+# Domain adaptation: meant to take about half an hour on two cores. The masked-word head is new in
+# both arms, hence a rate above the 2e-5 that goes with a head that is there.
 ADAPTATION: dict[str, Any] = {
     "objective": "mlm",
     "model": "minilm-l6-h384",

@@ -1,17 +1,20 @@
 """How fast fine-tuning is on this CPU, against `transformers` + PyTorch, and what limits it.
 
-Claim: packing makes a fine-tuning step do only the work that the examples ask for. Contestants
-are processes of their own that take blocks of steps in turn (A B C A B C …), so that a machine
-whose speed drifts drifts for all; medians over blocks, ratios of medians. The reference is what
-`Trainer` does (`reference_loops.py`): padded to 128 (the default of its example script) or to the
-longest of the batch. gptbert's steps are the trainer's own (`gptbert_loop.py`).
+Question: what is it worth that packing lets a step do only the work that the examples ask for?
+Contestants are processes of their own that take blocks of steps in turn (A B C A B C …), so that a
+machine whose speed drifts drifts for all; medians over blocks, ratios of medians. The reference is
+what `Trainer` does (`reference_loops.py`): padded to 128 (the default of its example script) or to
+the longest of the batch. gptbert's steps are the trainer's own (`gptbert_loop.py`).
 
     python experiments/speed/finetune.py --data_dir=GLUE steps        # blocks of steps
     python experiments/speed/finetune.py --data_dir=GLUE whole        # whole runs
     python experiments/speed/finetune.py report                       # results/finetune.md
 
 Raw results go to results/finetune_{steps,whole}.jsonl; what is there of this machine is not done
-again. Nothing else may run meanwhile. `gptbert bfloat16` has `compute_dtype=bfloat16`, `gptbert
+again, unless it is superseded: until commit bfb1d02 the package let XLA hand products to oneDNN
+together with what stands around them, which it refuses since, as some of them were wrong. Blocks
+with such a program are told only while there are no others, and as superseded. Nothing else may
+run meanwhile. `gptbert bfloat16` has `compute_dtype=bfloat16`, `gptbert
 without oneDNN` the products that processors get for which no faster library is known. Steps of both
 sides include building the batch, forward, backward, clipping, the optimizer and reading the loss;
 dropout 0.1, batches of 32.
@@ -20,6 +23,7 @@ dropout 0.1, batches of 32.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -38,6 +42,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
 TASKS = ("cola", "mrpc")
+# Since this commit oneDNN gets single products only.
+SINGLE_PRODUCTS = "bfb1d02b834e7e8bc72ace7a8530a2225bd8dfd8"
+SUPERSEDED = "superseded: timed before products were handed to oneDNN one by one; to be timed again"
 EPOCH_STEPS = {"cola": 8551 / 32, "mrpc": 3668 / 32}
 CONTESTANTS = (
     "gptbert",
@@ -88,6 +95,38 @@ def append(path: Path, record: dict) -> None:
         file.write(json.dumps(record) + "\n")
 
 
+@functools.cache
+def has_single_products(commit: str) -> bool:
+    """Whether a commit comes after the one since which oneDNN gets single products."""
+    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", SINGLE_PRODUCTS, commit]
+    code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
+    if code not in (0, 1):
+        raise SystemExit(f"git does not know commit {commit}; the whole history is needed")
+    return code == 0
+
+
+def is_superseded(record: dict) -> bool:
+    """Whether a record is of a program with oneDNN as the package does not compile it any more."""
+    about = record.get("about", record)
+    if record["contestant"] not in OURS or "oneDNN" not in about["products"]:
+        return False
+    commit = about.get("git_commit")
+    return bool(commit) and not has_single_products(commit.split("+")[0])
+
+
+def current(steps: list[dict]) -> list[dict]:
+    """Without the blocks in which a contestant is superseded."""
+    old = {(r["task"], r["block"]) for r in steps if is_superseded(r)}
+    return [r for r in steps if (r["task"], r["block"]) not in old]
+
+
+def told_steps(steps: list[dict]) -> list[dict]:
+    """The blocks to tell: of each task those that are not superseded, or all if there are none."""
+    kept = current(steps)
+    tasks = {r["task"] for r in kept}
+    return [*kept, *(r for r in steps if r["task"] not in tasks)]
+
+
 class Contestant:
     """A process that takes steps on orders."""
 
@@ -135,13 +174,14 @@ def time_steps(data_dir: Path, init_from: Path, blocks: int) -> None:
     """Blocks of steps, the contestants in turn; one warm-up block each that does not count."""
     for task in TASKS:
         here = [r for r in records(STEPS) if (r["task"], r["hardware"]) == (task, str(processor()))]
-        done = len({r["block"] for r in here})
-        if done >= blocks:
+        missing = blocks - len({r["block"] for r in current(here)})
+        if missing <= 0:
             continue
+        first = 1 + max((r["block"] for r in here), default=-1)
         contestants = [Contestant(name, task, data_dir, init_from) for name in CONTESTANTS]
         for each in contestants:
             each.steps(2)
-        for block in range(done, blocks):
+        for block in range(first, first + missing):
             answers = [(each, each.steps(BLOCK[each.name])) for each in contestants]
             for each, answer in answers:
                 record = {"task": task, "contestant": each.name, "block": block, **answer}
@@ -156,7 +196,8 @@ def time_whole_runs(data_dir: Path, init_from: Path, contestants: list[str]) -> 
     for task in TASKS:
         for name in contestants:
             key = (task, name, str(processor()))
-            if key in {(r["task"], r["contestant"], r["hardware"]) for r in records(WHOLE)}:
+            done = [r for r in records(WHOLE) if not is_superseded(r)]
+            if key in {(r["task"], r["contestant"], r["hardware"]) for r in done}:
                 continue
             began = time.time()
             if name in OURS:
@@ -208,24 +249,29 @@ def report() -> str:
         steps, whole = (
             [r for r in records(path) if r["hardware"] == machine] for path in (STEPS, WHOLE)
         )
+        steps = told_steps(steps)
         lines += [
             f"## {machine}",
             "",
             "Steps:",
             "",
+            *_superseded(steps),
             markdown_table(
                 _step_rows(steps),
                 ["task", "contestant", "s a step (median)", "fastest", "steps", "times gptbert",
-                 "target", "times gptbert bfloat16", "tokens/s", "fill", "peak MiB", "set-up s",
-                 "compile s", "3 epochs s (extrapolated)"],
+                 "target", "met", "times gptbert bfloat16", "tokens/s", "fill", "peak MiB",
+                 "set-up s", "compile s", "3 epochs s (extrapolated)"],
             ),
             "",
             "Whole 3-epoch runs from process start, compilation and scoring included:",
             "",
+            *_superseded(list(_latest(whole).values())),
             markdown_table(
                 _whole_rows(whole),
-                ["task", "contestant", "seconds", "times gptbert", "target", "dev metrics"],
+                ["task", "contestant", "seconds", "times gptbert", "target", "met", "dev metrics"],
             ),
+            "",
+            *_missing(steps, whole),
             "",
             *_limits(steps),
             "",
@@ -235,27 +281,51 @@ def report() -> str:
     return "\n".join(lines)
 
 
+def _superseded(told: list[dict]) -> list[str]:
+    """Which of the records of a table stand for a program that is not compiled any more."""
+    found = {(r["task"], r["contestant"]): None for r in told if is_superseded(r)}
+    return [*(f"- {task}, {name}: {SUPERSEDED}" for task, name in found), ""] if found else []
+
+
+def _missing(steps: list[dict], whole: list[dict]) -> list[str]:
+    """The contestants that were not timed, with their targets."""
+    lines = ["Not timed:", ""]
+    for kind, results in (("steps", steps), ("whole", whole)):
+        done = {(r["task"], r["contestant"]) for r in results}
+        for task in TASKS:
+            for name in CONTESTANTS:
+                target = _target(task, kind, name)
+                if (task, name) not in done and (kind == "steps" or target):
+                    shall = f", target {target} times gptbert's time" if target else ""
+                    what = {"steps": "steps", "whole": "whole run"}[kind]
+                    lines.append(f"- {task}, {what}, {name}{shall}: open")
+    return lines if len(lines) > 2 else []
+
+
 def _limits(results: list[dict]) -> list[str]:
-    """What the ratio to the dynamic loop is made of."""
-    lines = ["What the ratio to `longest float32` is made of:", ""]
+    """What the ratios to the padded and to the dynamic loop are made of."""
+    lines = ["What the ratios of steps are made of:", ""]
     layers = matrix_parameters(preset("minilm-l6-h384"))
     for task in TASKS:
-        computed, seconds = {}, {}
-        for name in ("gptbert", "longest float32"):
+        computed, rates = {}, {}
+        for name in ("gptbert", "max float32", "longest float32"):
             found = [r for r in results if (r["task"], r["contestant"]) == (task, name)]
             if not found:
-                return []
+                continue
             steps = [s for r in found for s in r["seconds"]]
-            seconds[name] = statistics.median(steps)
             computed[name] = sum(r["padded_tokens"] for r in found) / len(steps)
-        rates = {name: 6e-9 * layers * computed[name] / seconds[name] for name in seconds}
-        ours, theirs = "gptbert", "longest float32"
-        lines.append(
-            f"- {task}: {computed[theirs] / computed[ours]:.2f} times the tokens are computed there"
-            f" (padding), at {rates[theirs]:.0f} GFLOP/s of the layers' kernels, against "
-            f"{rates[ours]:.0f} here: {rates[ours] / rates[theirs]:.2f} times as fast a token."
-        )
-    return lines
+            rates[name] = 6e-9 * layers * computed[name] / statistics.median(steps)
+        ours = "gptbert"
+        for theirs in computed if ours in computed else ():
+            if theirs == ours:
+                continue
+            lines.append(
+                f"- {task}, `{theirs}`: {computed[theirs] / computed[ours]:.2f} times the tokens "
+                f"are computed there (padding), at {rates[theirs]:.0f} GFLOP/s of the layers' "
+                f"kernels, against {rates[ours]:.0f} here: "
+                f"{rates[ours] / rates[theirs]:.2f} times as fast a token."
+            )
+    return lines if len(lines) > 2 else []
 
 
 def _origin(steps: list[dict], whole: list[dict]) -> str:
@@ -276,6 +346,7 @@ def _step_rows(results: list[dict]) -> list[list[str]]:
     rows = []
     for task in TASKS:
         medians = {}
+        is_old = any(is_superseded(r) for r in results if r["task"] == task)
         for name in CONTESTANTS:
             found = [r for r in results if (r["task"], r["contestant"]) == (task, name)]
             if not found:
@@ -289,6 +360,7 @@ def _step_rows(results: list[dict]) -> list[list[str]]:
             rows.append([
                 task, name, f"{medians[name]:.3f}", f"{min(seconds):.3f}", str(len(seconds)),
                 f"{medians[name] / medians['gptbert']:.2f}", _target(task, "steps", name),
+                _met(task, "steps", name, medians[name] / medians["gptbert"], is_old),
                 f"{medians[name] / medians.get('gptbert bfloat16', medians[name]):.2f}",
                 f"{tokens / sum(seconds):.0f}", f"{tokens / padded:.2f}",
                 f"{max(r['max_rss_kib'] for r in found) / 1024:.0f}",
@@ -297,25 +369,39 @@ def _step_rows(results: list[dict]) -> list[list[str]]:
     return rows
 
 
+def _latest(whole: list[dict]) -> dict[tuple[str, str], dict]:
+    """The last run of each task and contestant: one timed again follows what it supersedes."""
+    return {(r["task"], r["contestant"]): r for r in whole}
+
+
 def _whole_rows(results: list[dict]) -> list[list[str]]:
     rows = []
     for task in TASKS:
-        found = {r["contestant"]: r for r in results if r["task"] == task}
+        found = {name: r for (of, name), r in _latest(results).items() if of == task}
+        is_old = any(map(is_superseded, found.values()))
         for name, record in found.items():
             ratio = (
-                ""
-                if "gptbert" not in found
-                else (f"{record['total_seconds'] / found['gptbert']['total_seconds']:.2f}")
+                record["total_seconds"] / found["gptbert"]["total_seconds"]
+                if "gptbert" in found
+                else None
             )
             metrics = ", ".join(f"{k} {v:.3f}" for k, v in record["metrics"].items())
-            rows.append([task, name, f"{record['total_seconds']:.0f}", ratio,
-                         _target(task, "whole", name), metrics])  # fmt: skip
+            rows.append([task, name, f"{record['total_seconds']:.0f}",
+                         "" if ratio is None else f"{ratio:.2f}", _target(task, "whole", name),
+                         _met(task, "whole", name, ratio, is_old), metrics])  # fmt: skip
     return rows
 
 
 def _target(task: str, kind: str, name: str) -> str:
     wanted = TARGETS.get((task, kind, name))
     return f"{wanted:g}" if wanted else ""
+
+
+def _met(task: str, kind: str, name: str, ratio: float | None, is_old: bool) -> str:
+    wanted = TARGETS.get((task, kind, name))
+    if not wanted or ratio is None:
+        return ""
+    return ("met" if ratio >= wanted else "missed") + (", superseded" if is_old else "")
 
 
 def main() -> None:

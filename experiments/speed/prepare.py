@@ -1,9 +1,10 @@
 """How fast text becomes ids and files become a store on this CPU, against what people use.
 
-Claim: natural text repeats its words, so a memory of words beats a compiled tokenizer that has
-none. Every measurement is a process of its own that begins with empty caches; the contestants take
+Question: natural text repeats its words; does a memory of words beat a compiled tokenizer that has
+none? Every measurement is a process of its own that begins with empty caches; the contestants take
 turns (A B C A B C …), so that a machine whose speed drifts drifts for all; medians over blocks,
-ratios of medians. Ids must be identical, or there is no figure.
+ratios of medians over those blocks alone that both took part in, of which there must be 3. Ids must
+be identical, or there is no figure.
 
 | contestant | what it does |
 | --- | --- |
@@ -18,16 +19,19 @@ ratios of medians. Ids must be identical, or there is no figure.
     python experiments/speed/prepare.py time --text=FOLDER --wordpiece=vocab.txt --byte-bpe=DIR
     python experiments/speed/prepare.py report                       # results/prepare.md
 
-Raw results go to results/prepare.jsonl; what a machine of the same name has done is not done again.
-Nothing else may run on the machine meanwhile. Loading vocabularies and imports are not counted,
-except in `store`.
+Raw results go to results/prepare.jsonl; whole blocks that a machine of the same name has done are
+not done again. Nothing else may run on the machine meanwhile. Loading vocabularies, imports and
+handing gptbert's processes their halves of the text are not counted, except in `store`; handing
+back the ids is.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import multiprocessing
 import os
@@ -58,6 +62,8 @@ CONTESTANTS = {
 }
 TARGETS = {"wordpiece": 2.5, "bpe": 1.0, "byte-bpe": 1.0, "sentencepiece": 1.0}
 PROCESSES = 2
+# So many blocks must two contestants share for a ratio.
+LEAST_BLOCKS = 3
 
 
 def versions() -> dict[str, str]:
@@ -126,6 +132,7 @@ def gptbert(folder: str, lines: list[str]):
         ids = np.concatenate([np.frombuffer(part[0], np.uint16) for part in parts])
         return ids, np.concatenate([np.frombuffer(part[1], np.int32) for part in parts])
 
+    encode.child_peaks = lambda: [end.recv() for end in ends]
     return encode
 
 
@@ -137,6 +144,15 @@ def _encode_part(end, folder: str) -> None:
     found = list(map(tokenizer.encode_array, lines))
     end.send_bytes(np.concatenate(found).astype(np.uint16).tobytes())
     end.send_bytes(np.array([len(ids) for ids in found], np.int32).tobytes())
+    end.send(_peak_kib())
+
+
+def _peak_kib() -> int:
+    """Peak memory of this process; `ru_maxrss` would begin with that of the one that started it."""
+    told = Path("/proc/self/status")
+    if not told.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(told.read_text().split("VmHWM:")[1].split()[0])
 
 
 def library(folder: str, lines: list[str], offsets: bool = False, words_given: bool = False):
@@ -281,8 +297,10 @@ def contestant(name: str, folder: str, text: str) -> None:
         "tokens": len(ids),
         "lines": len(lengths),
         "ids_sha256": told.hexdigest(),
-        "max_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "max_rss_kib": _peak_kib(),
     }
+    if hasattr(encode, "child_peaks"):
+        found["children_max_rss_kib"] = sum(encode.child_peaks())
     print(json.dumps(found))
 
 
@@ -329,23 +347,48 @@ def time_all(flags: argparse.Namespace) -> None:
                 continue
             folder = scratch / kind
             load_tokenizer(source).save(folder)
-            for block in range(flags.blocks):
-                for name in (*CONTESTANTS[kind], "store"):
-                    _time_one(flags, kind, name, block, folder, text, files, scratch)
+            setting = {"kind": kind, "mb": flags.mb, "seed": flags.seed}
+            setting |= {"hardware": str(processor())}
+            here = [each for each in records() if setting.items() <= each.items()]
+            names = (*CONTESTANTS[kind], "store")
+            first = 1 + max((each["block"] for each in here), default=-1)
+            began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            for block in range(first, first + flags.blocks - _whole_blocks(here, names)):
+                for name in names:
+                    key = setting | {"contestant": name, "block": block, "began": began}
+                    _time_one(key, folder, text, files, scratch)
 
 
-def _time_one(flags, kind, name, block, folder, text, files, scratch) -> None:
-    key = {"kind": kind, "contestant": name, "block": block, "mb": flags.mb, "seed": flags.seed}
-    key |= {"hardware": str(processor())}
-    if any(key.items() <= record.items() for record in records()):
-        return
-    if name == "store":
+def _time_one(key: dict, folder: Path, text: Path, files: list[Path], scratch: Path) -> None:
+    from gptbert.runs.record import git_commit  # imports JAX, which no contestant needs
+
+    if key["contestant"] == "store":
         found = measure_store(folder, files, scratch)
     else:
-        found = measure(name, folder, text) | {"bytes": text.stat().st_size}
+        found = measure(key["contestant"], folder, text) | {"bytes": text.stat().st_size}
         _require_same_ids(key, found)
-    append(key | found | {"versions": versions()})
-    print(kind, block, name, f"{found['bytes'] / 1e6 / found['seconds']:.2f} MB/s", flush=True)
+    append(key | found | {"versions": versions(), "git_commit": git_commit()})
+    speed = found["bytes"] / 1e6 / found["seconds"]
+    print(key["kind"], key["block"], key["contestant"], f"{speed:.2f} MB/s", flush=True)
+
+
+def _together(results: list[dict]) -> list[tuple[int, dict]]:
+    """Results, each with the number of the group that was measured in one go.
+
+    A block that was interrupted and filled up later is two groups: what stands between its records
+    in the file, or another time of beginning, parts them.
+    """
+    names = ("hardware", "kind", "mb", "seed", "block", "began")
+    groups = itertools.groupby(results, key=lambda r: [r.get(name) for name in names])
+    return [(number, each) for number, (_, group) in enumerate(groups) for each in group]
+
+
+def _whole_blocks(here: list[dict], names: tuple[str, ...]) -> int:
+    """How many groups have all the contestants."""
+    found: dict[int, set[str]] = {}
+    for number, each in _together(here):
+        found.setdefault(number, set()).add(each["contestant"])
+    return sum(set(names) <= group for group in found.values())
 
 
 def _require_same_ids(key: dict, found: dict) -> None:
@@ -361,54 +404,82 @@ def _require_same_ids(key: dict, found: dict) -> None:
 def report() -> str:
     """A table for each machine, generated from the raw results."""
     header = ["kind", "text MB", "contestant", "blocks", "MB/s (median)", "spread", "tokens/s",
-              "gptbert is faster by", "target", "set-up s", "peak MiB"]  # fmt: skip
+              "gptbert is faster by", "target", "met", "set-up s", "peak MiB"]  # fmt: skip
     lines = [
         "# Preparing text on a CPU",
         "",
         "Generated by `python experiments/speed/prepare.py report` from the raw results. Cold:",
         "each measurement is a process with empty caches. Contestants of a kind give equal ids.",
-        "Set-up and peak memory are those of the contestant's first process; `store` is timed from",
-        "process start to the finished store: reading, segmenting, encoding, hashing, writing.",
+        f"Ratios are of medians over the blocks that both took part in, {LEAST_BLOCKS} or more; "
+        "with fewer there is",
+        "no ratio and no verdict. Handing gptbert's processes their halves of the text is not",
+        "timed, handing back the ids is. Peak memory is the sum of the peaks of a contestant's",
+        "processes; *parent only* where an older measurement left out the two that encode.",
+        "`store` is timed from process start to the finished store: reading, segmenting, encoding,",
+        "hashing, writing.",
         "The library splits text as GPT's code did by more than a hundred regular expressions;",
         "*words given* is its BPE without them. gptbert's figure has the splitting in it.",
         "",
     ]
     for machine in sorted({record["hardware"] for record in records()}):
-        here = [record for record in records() if record["hardware"] == machine]
+        grouped = [pair for pair in _together(records()) if pair[1]["hardware"] == machine]
+        here = [record for _, record in grouped]
         sizes = sorted({record["mb"] for record in here})
-        rows = [row for kind in KINDS for mb in sizes for row in _rows(here, kind, mb)]
+        rows = [row for kind in KINDS for mb in sizes for row in _rows(grouped, kind, mb)]
         told = sorted({json.dumps(record["versions"], sort_keys=True) for record in here})
         lines += [f"## {machine}", "", markdown_table(rows, header), ""]
-        lines += [f"Versions: {'; '.join(told)}.", ""]
+        commits = sorted({record.get("git_commit") or "not recorded" for record in here})
+        lines += [f"Versions: {'; '.join(told)}. Commits: {', '.join(commits)}.", ""]
     return "\n".join(lines)
 
 
-def _rows(here: list[dict], kind: str, mb: float) -> list[list[str]]:
-    rows, ours = [], 0.0
+def _rows(grouped: list[tuple[int, dict]], kind: str, mb: float) -> list[list[str]]:
+    rows, ours = [], {}
     for name in (*CONTESTANTS[kind], "store"):
-        found = [r for r in here if (r["kind"], r["mb"], r["contestant"]) == (kind, mb, name)]
+        found = [
+            (number, r)
+            for number, r in grouped
+            if (r["kind"], r["mb"], r["contestant"]) == (kind, mb, name)
+        ]
         if not found:
             continue
-        speeds = [r["bytes"] / 1e6 / r["seconds"] for r in found]
-        speed = statistics.median(speeds)
-        ours = speed if name == "gptbert" else ours
-        is_rival = name not in ("gptbert", "store") and ours
+        speeds = {number: r["bytes"] / 1e6 / r["seconds"] for number, r in found}
+        ours = speeds if name == "gptbert" else ours
+        target = TARGETS[kind] if name in ("library", "sentencepiece") else None
+        told = ("", "")
+        if name not in ("gptbert", "store"):
+            told = _ratio(ours, speeds, target)
         rows.append([
-            kind, f"{mb:g}", name, str(len(found)), f"{speed:.2f}",
-            f"{min(speeds):.2f} to {max(speeds):.2f}",
-            f"{statistics.median(r['tokens'] / r['seconds'] for r in found):,.0f}",
-            f"{ours / speed:.2f}" if is_rival else "",
-            f"{TARGETS[kind]:g}" if name in ("library", "sentencepiece") else "",
-            *_setup(found),
+            kind, f"{mb:g}", name, str(len(found)), f"{statistics.median(speeds.values()):.2f}",
+            f"{min(speeds.values()):.2f} to {max(speeds.values()):.2f}",
+            f"{statistics.median(r['tokens'] / r['seconds'] for _, r in found):,.0f}",
+            told[0], f"{target:g}" if target else "", told[1], *_setup([r for _, r in found]),
         ])  # fmt: skip
     return rows
 
 
+def _ratio(
+    ours: dict[int, float], theirs: dict[int, float], target: float | None
+) -> tuple[str, str]:
+    """How many times faster gptbert is in the shared blocks, and whether that meets the target."""
+    shared = sorted(ours.keys() & theirs.keys())
+    if len(shared) < LEAST_BLOCKS:
+        return f"{len(shared)} blocks of {LEAST_BLOCKS}", "open" if target else ""
+    medians = [statistics.median(side[n] for n in shared) for side in (ours, theirs)]
+    ratio = medians[0] / medians[1]
+    verdict = "" if target is None else ("met" if ratio >= target else "missed")
+    return f"{ratio:.2f}", verdict
+
+
 def _setup(found: list[dict]) -> tuple[str, str]:
+    """Set-up and peak memory; of gptbert's processes that of the parent alone in old records."""
     if "setup_seconds" not in found[0]:
         return "", ""
     seconds = statistics.median(record["setup_seconds"] for record in found)
-    return f"{seconds:.1f}", f"{max(record['max_rss_kib'] for record in found) / 1024:.0f}"
+    has_children = found[0]["contestant"] == "gptbert" and found[0]["kind"] != "sentencepiece"
+    whole = [r for r in found if not has_children or "children_max_rss_kib" in r]
+    peak = max(r["max_rss_kib"] + r.get("children_max_rss_kib", 0) for r in whole or found)
+    return f"{seconds:.1f}", f"{peak / 1024:.0f}" + ("" if whole else ", parent only")
 
 
 def main() -> None:

@@ -38,8 +38,8 @@ from gptbert.pipeline.mixture import Mixture
 from gptbert.pipeline.packing import Shape
 from gptbert.pipeline.plan import CostModel, choose_shapes, epoch_order
 
-# A row is shared by so many examples: more would save under 1% of the rows, and each slot adds
-# half a prediction to what every row must have room for.
+# A row is shared by so many examples: more would save few rows, while each slot adds to the
+# predictions that every row must have room for.
 SLOTS = 3
 # Runs of so many examples are packed ahead, to know every shape; of longer ones a sample is.
 _KNOWN, _SAMPLE = 1_000_000, 512

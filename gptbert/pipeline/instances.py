@@ -116,9 +116,9 @@ def make_instances(store: TokenStore, creation: Creation, seed: int, number: int
     Of pairs with sentences that are too long, what is cut off is counted (`cut`); single texts go
     on where the one before was cut.
 
-    The time grows with the chunks of the longest document, since each takes a round: 13 million
-    tokens (about 60 MB) in 20,000 documents take 0.1 s, as a single one 13 s for pairs and 1 s for
-    single texts, each pass. A plan of several passes or phases takes as many times that.
+    The time grows with the chunks of the longest document, since each takes a round: a corpus that
+    is one document takes far longer than one of many documents, for pairs more so than for single
+    texts, each pass. A plan of several passes or phases takes as many times that.
 
     Raises:
       UserError: The store is empty, or has no two sentences that could follow each other.

@@ -19,9 +19,8 @@ from gptbert.training.step import jit_update
 from gptbert.training.trainer import abstract_pieces
 from gptbert.training.vocabulary import take_rows, used_ids
 
-# Sustained matrix-product FLOP/s assumed for the time estimate, by the device's name: measured
-# 150e9 on two cores of a 2023 server CPU, 250e9 where oneDNN multiplies in bfloat16; 40% of the
-# published bfloat16 peak elsewhere.
+# Sustained matrix-product FLOP/s assumed for the time estimate, by the device's name: roughly those
+# of two cores of a server CPU; 40% of the published bfloat16 peak elsewhere.
 _ASSUMED_FLOPS = {
     "cpu": 150e9,
     "cpu oneDNN, bfloat16": 250e9,

@@ -1,11 +1,12 @@
 """Which library multiplies matrices in training on a CPU, and in which precision it does so.
 
 XLA multiplies by its own library (YNNPACK). On Intel's processors oneDNN, which is a part of XLA
-too, is faster in float32, and it alone knows the processors' units for bfloat16: told so, it rounds
-the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own products gain
-nothing from arrays of bfloat16. So on such a CPU `compute_dtype=bfloat16` keeps arrays in float32
-and lets oneDNN round while the model is trained; it is scored in float32. The figures are in
-`experiments/speed/results/finetune.md`.
+too, is taken for the faster one in float32 (by timings that are to be made again:
+`experiments/speed/results/finetune.md`), and it alone knows the processors' units for bfloat16:
+told so, it rounds the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own
+products gain nothing from arrays of bfloat16. So on such a CPU `compute_dtype=bfloat16` keeps
+arrays in float32 and lets oneDNN round while the model is trained; it is scored in float32. Figures
+of pre-training steps are in `experiments/speed/results/pretrain.md`.
 
 What it costs: a program with oneDNN in it cannot be kept in the compilation cache. Short runs,
 whose products take less time than compiling again, do without it in float32.
