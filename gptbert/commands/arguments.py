@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gptbert.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from gptbert.runs.using import Source
+
+A_LIST = "a list such as a,b or ('a','b')"
+_ONE_PATTERN = re.compile(r"\([^,'\"]*\|[^,'\"]*\)\S*")  # "(pooler|bert)/": no list
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,5 +97,20 @@ def tell_unfinished(source: Source) -> None:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """`a,b` -> ('a', 'b'), as in `--text_columns=premise,hypothesis`."""
+    """`a,b` or `('a', 'b')` -> ('a', 'b'), as in `--text_columns=premise,hypothesis`."""
+    try:
+        return tuple(map(str, parse_tuple(text)))
+    except (ValueError, SyntaxError):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected {A_LIST}") from None
+
+
+def parse_tuple(text: str) -> tuple[Any, ...]:
+    """A list as names with commas, or as Python writes it, for names that have commas in them.
+
+    Raises:
+      ValueError, SyntaxError: It begins with a bracket and is no list.
+    """
+    if text.startswith(("(", "[")) and not _ONE_PATTERN.fullmatch(text):
+        value = ast.literal_eval(text)
+        return tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return tuple(part.strip() for part in text.split(",") if part.strip())

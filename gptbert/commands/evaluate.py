@@ -24,13 +24,14 @@ MOST_CLASSES = 20  # a larger confusion matrix would not be readable
 
 _EPILOG = """\
 Labels are matched by name, so a model of MNLI scores AX, both of MNLI's dev sets and every file
-with the classes entailment, neutral and contradiction. Of a test split without labels the file
-for GLUE's leaderboard is written.
+with the classes entailment, neutral and contradiction (rows of gold_label without agreement, -,
+are left out). Of a test split without labels the file for GLUE's leaderboard is written.
 
 examples:
   gptbert evaluate --workdir=runs/mnli --split=dev_mismatched
   gptbert evaluate --workdir=runs/mnli --task=glue/ax --data_dir=GLUE
   gptbert evaluate --workdir=runs/mnli --file=snli_dev.tsv --label_column=gold_label
+  gptbert evaluate --workdir=runs/reviews --split=train
   gptbert evaluate --init_from=DIR --classes=negative,positive --file=reviews.csv \\
       --text_columns=review --label_column=verdict --output=scored
 """
@@ -81,14 +82,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     data.add_argument(
         "--data_dir", default="", metavar="DIR", help="GLUE's files; default: those of the run"
     )
-    data.add_argument("--split", default="", help="train, dev, dev_mismatched, test, ...")
+    data.add_argument("--split", default="", help="train, dev, dev_mismatched, held_out, test, ...")
     data.add_argument("--file", type=Path, help="your own .tsv, .csv or .jsonl (.gz, .xz)")
     data.add_argument(
         "--text_columns",
         type=names,
         default=(),
         metavar="A[,B]",
-        help="of the file; default: those of training, or sentence",
+        help="of the file, ('A, a',) for one with a comma; default: those of training, or sentence",
     )
     data.add_argument(
         "--label_column", default="", metavar="A", help="default: that of training, or label"

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from gptbert.runs.using import Source
 
 HELP = "label new texts with a finished run"
-FORMATS = ("jsonl", "tsv")
+FORMATS = ("jsonl", "tsv", "csv")
 
 _EPILOG = """\
 Texts are typed, or those of --input, or the lines of standard input; plain text has a text a line,
 a pair with a tab in between. A line comes out for each text, in their order, as soon as it is
 known, so that it works in a pipe and for files of any size: a JSON object, or with --format=tsv
-the prediction and a column of probabilities a class, below a line of their names.
+or csv the prediction and a column of probabilities a class, below a line of their names.
 
 examples:
   gptbert predict --workdir=runs/sst2 "a fine film" "a dull one"
@@ -89,7 +89,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         type=names,
         default=(),
         metavar="A[,B]",
-        help="of the file; default: those of training, or sentence",
+        help="of the file, ('A, a',) for one with a comma; default: those of training, or sentence",
     )
     add_compute_flags(parser)
     parser.add_argument(
@@ -97,7 +97,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     flags = parser.parse(arguments)
-    flags.format = flags.format or ("tsv" if flags.output and _is_tsv(flags.output) else "jsonl")
+    flags.format = _format(flags.format, flags.output)
     given = [name for name in ("text", "pair", "input") if getattr(flags, name)]
     if len(given) > 1:
         parser.error("texts in more than one way; expected TEXT, or --pair, or --input")
@@ -106,8 +106,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return flags
 
 
-def _is_tsv(path: Path) -> bool:
-    return path.suffix == ".tsv"
+def _format(given: str | None, output: Path | None) -> str:
+    """The format of the output; a name that tells another one is refused."""
+    told = output.suffix[1:].lower() if output else ""
+    if given and told in FORMATS and told != given:
+        raise UserError(
+            f"--output={output} is the name of a {told} file, but --format={given}; expected a "
+            "name and a format that agree, or no --format"
+        )
+    return given or (told if told in FORMATS else "jsonl")
 
 
 def _texts(flags: argparse.Namespace, source: Source) -> tuple[Stream, int]:

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 from gptbert.datasets.lines import MAX_LINE_BYTES, read_lines, read_rows, source_name
 from gptbert.errors import UserError, nearest
 
-FORMATS = ("tsv", "csv", "jsonl", "txt")
+TABLES = ("tsv", "csv", "jsonl")  # have columns, so also labels
+FORMATS = (*TABLES, "txt")
 
 Source = Path | BinaryIO
 Record = tuple[int, list[str]]  # line number, fields
@@ -44,12 +45,14 @@ def check_text_columns(names: Sequence[object]) -> None:
         raise UserError(f"text_columns={found}: expected the name of one column, or two for pairs")
 
 
-def format_of(path: Path) -> str:
-    """The format that a file's suffix tells; `UserError` for an unknown one."""
+def format_of(path: Path, accepted: Sequence[str] = FORMATS) -> str:
+    """The format that a file's suffix tells; `UserError` for one that is not accepted."""
     name = path.name.removesuffix(".gz").removesuffix(".xz")
     suffix = Path(name).suffix[1:].lower()
-    if suffix not in FORMATS:
-        known = ", ".join(f".{known}" for known in FORMATS)
+    if suffix not in accepted:
+        known = ", ".join(f".{known}" for known in accepted)
+        if suffix in FORMATS:
+            raise UserError(f"{path}: plain text has no columns; expected one of {known}")
         raise UserError(f"{path}: unknown kind of file; expected one of {known} (also .gz, .xz)")
     return suffix
 
@@ -166,11 +169,15 @@ def _json_rows(source: Source, columns: Columns, digest: Any) -> Iterator[Row]:
             if not isinstance(text, str) or isinstance(text, _Number):
                 raise UserError(f"{where}: {column!r} should be a text; found {text!r:.80}")
         label = record.get(columns.label)
+        if isinstance(label, bool):
+            label = json.dumps(label)
         if columns.labelled and (label is None or label == ""):
             label = _json_field(record, columns.label, where)
             raise UserError(f"{where}: no label in {columns.label!r} (found {label!r})")
         if columns.label and label is not None and not isinstance(label, str):
-            raise UserError(f"{where}: a label is a text or a number; found {label!r:.80}")
+            raise UserError(
+                f"{where}: a label is a text, a number, true or false; found {label!r:.80}"
+            )
         yield Row(line, texts, str(label) if columns.label and label else None)
 
 

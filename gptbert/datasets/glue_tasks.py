@@ -64,7 +64,7 @@ def find_task(name: str) -> GlueTask:
     if name in GLUE_TASKS:
         return GLUE_TASKS[name]
     known = ", ".join(GLUE_TASKS)
-    raise UserError(f"unknown GLUE task {name!r}{_nearest_task(name)}; known tasks: {known}")
+    raise UserError(f"unknown GLUE task {name!r}{nearest_task(name)}; known tasks: {known}")
 
 
 def find_split(task: GlueTask, split: str) -> str:
@@ -79,12 +79,13 @@ def find_split(task: GlueTask, split: str) -> str:
     )
 
 
-def _nearest_task(name: str) -> str:
+def nearest_task(name: str, prefix: str = "") -> str:
+    """As `errors.nearest`, of the tasks by their own names and by those of their folders."""
     lowered = name.lower()
     for task in GLUE_TASKS.values():
         if lowered in [folder.lower() for folder in task.folders]:
-            return f" (did you mean {task.name!r}?)"
-    return nearest(lowered, GLUE_TASKS)
+            return f" (did you mean {prefix + task.name!r}?)"
+    return nearest(lowered, GLUE_TASKS).replace("mean '", f"mean '{prefix}")
 
 
 def _columns(names: str) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def resolve_labels(
       label as written -> class name or score, and the classes (empty for scores).
 
     Raises:
-      UserError: an unknown label, not a number, one number in two spellings, a single class.
+      UserError: an unknown label, not a number, one class in two spellings, a single class.
     """
     lines: dict[str, int] = {}
     for line, label in labels:
@@ -48,6 +48,11 @@ def resolve_labels(
                 f"known labels: {', '.join(classes)}"
             )
     return {label: label for label in lines}, classes
+
+
+def are_whole_numbers(labels: Iterable[str]) -> bool:
+    """Whether all are written as whole numbers, without a decimal point."""
+    return all(_INTEGER.fullmatch(label) for label in labels)
 
 
 def _are_scores(labels: Iterable[str]) -> bool:
@@ -71,7 +76,7 @@ def _find_classes(where: str, lines: Mapping[str, int]) -> tuple[str, ...]:
     if len(lines) < 2:
         found = f"only the label {next(iter(lines))!r}" if lines else "no labels"
         raise UserError(f"{where}: {found}; a classifier needs at least two classes")
-    if all(_INTEGER.fullmatch(label) for label in lines):
+    if are_whole_numbers(lines):
         return tuple(sorted(lines, key=int))
     return tuple(sorted(lines))
 
@@ -82,6 +87,8 @@ def _refuse_two_spellings(where: str, lines: Mapping[str, int]) -> None:
     for label, line in lines.items():
         is_number = _NUMBER.fullmatch(label.strip())
         meaning: str | float = float(label) if is_number else label.strip()
+        if str(meaning).lower() in ("true", "false"):  # JSON and Python spell them differently
+            meaning = str(meaning).lower()
         if meaning in seen:
             other = seen[meaning]
             raise UserError(

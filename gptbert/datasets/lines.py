@@ -47,7 +47,7 @@ def read_lines(
             raise UserError(
                 f"{name}:{number}: a line longer than {MAX_LINE_BYTES >> 20} MiB; is this text?"
             )
-        line = _decode(raw, name, number, offset)
+        line = _decode(raw, source, number, offset)
         offset += len(raw)
         yield line if keep_ends else line.removesuffix("\n").removesuffix("\r")
 
@@ -102,12 +102,13 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _decode(raw: bytes, name: str, number: int, offset: int) -> str:
+def _decode(raw: bytes, source: Path | BinaryIO, number: int, offset: int) -> str:
+    name = source_name(source)
     if number == 1:
         if raw.startswith(_UTF16_MARKS) or b"\0" in raw[:2]:
             raise UserError(
                 f"{name}: this is UTF-16, UTF-8 is needed (byte 0 of line 1); convert it with "
-                f"`iconv -f UTF-16 -t UTF-8 {name} > NEW_FILE`"
+                f"{_conversion(source, 'UTF-16')}"
             )
         raw = raw.removeprefix(_UTF8_MARK)
     try:
@@ -116,7 +117,7 @@ def _decode(raw: bytes, name: str, number: int, offset: int) -> str:
         raise UserError(
             f"{name}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at offset "
             f"{offset + error.start} of the file); if it is Latin-1 or Windows-1252, convert it "
-            f"with `iconv -f WINDOWS-1252 -t UTF-8 {name} > NEW_FILE`"
+            f"with {_conversion(source, 'WINDOWS-1252')}"
         ) from error
     if "\0" in line:
         raise UserError(
@@ -124,3 +125,11 @@ def _decode(raw: bytes, name: str, number: int, offset: int) -> str:
             "files have none, so it is damaged or not text"
         )
     return line
+
+
+def _conversion(source: Path | BinaryIO, encoding: str) -> str:
+    """The command that makes UTF-8 of a file, or of what comes through a pipe."""
+    command = f"iconv -f {encoding} -t UTF-8"
+    if isinstance(source, Path):
+        return f"`{command} {source} > NEW_FILE`"
+    return f"`... | {command} | gptbert ...`"

@@ -13,6 +13,7 @@ from typing import Any
 from gptbert.datasets import Dataset, Example
 from gptbert.datasets.columns import (
     FORMATS,
+    TABLES,
     Columns,
     Row,
     Source,
@@ -20,8 +21,10 @@ from gptbert.datasets.columns import (
     format_of,
     read_columns,
 )
-from gptbert.datasets.labels import resolve_labels
+from gptbert.datasets.labels import are_whole_numbers, resolve_labels
 from gptbert.errors import UserError
+
+MOST_PLAIN_CLASSES = 10  # of whole numbers; more of them are often meant as scores
 
 
 def read_text_file(
@@ -36,7 +39,8 @@ def read_text_file(
     """Reads a whole `.tsv`, `.csv` or `.jsonl` file (also `.gz`, `.xz`).
 
     Labels are scores when every one is a number and one of them is not whole; otherwise they are
-    class names, sorted (by value if all are whole numbers).
+    class names, sorted (by value if all are whole numbers). Rows of SNLI and MNLI on whose label
+    the annotators did not agree (`is_undecided`) are left out and counted.
 
     Args:
       path: The file.
@@ -50,24 +54,41 @@ def read_text_file(
       UserError: names file and line, what was found and what was expected.
     """
     check_text_columns(text_columns)
-    file_format = format_of(path)
-    if file_format == "txt":
-        raise UserError(f"{path}: plain text has no columns; expected .tsv, .csv or .jsonl")
+    file_format = format_of(path, TABLES)
     digest = hashlib.sha256()
     columns = Columns(tuple(text_columns), label_column, require_labels and bool(label_column))
-    rows = list(read_columns(path, file_format, columns, digest))
+    numbered, undecided = [], 0
+    for number, row in enumerate(read_columns(path, file_format, columns, digest)):
+        if is_undecided(label_column, row.label) and row.label not in (classes or ()):
+            undecided += 1
+        else:
+            numbered.append((number, row))
+    rows = [row for _, row in numbered]
     if not rows:
-        raise UserError(f"{path}: no rows")
+        raise UserError(f"{path}: no rows{' with a label' if undecided else ''}")
     labels = [(row.line, row.label) for row in rows if row.label is not None]
     values: Any = {}
+    found = classes or ()
     if labels:
-        values, classes = resolve_labels(str(path), labels, classes, regression)
+        values, found = resolve_labels(str(path), labels, classes, regression)
     examples = [
         Example(str(number), row.texts, None if row.label is None else values[row.label])
-        for number, row in enumerate(rows)
+        for number, row in numbered
     ]
-    notes = tuple(_notes(path, rows, labels, scores=not classes))
-    return Dataset(path.name, examples, classes or (), str(path), digest.hexdigest(), notes)
+    notes = list(_notes(path, rows, labels, scores=not found))
+    if undecided:
+        notes.append(f"{undecided} rows of {path} without agreement (label '-') were left out")
+    if classes is None and len(found) > MOST_PLAIN_CLASSES and are_whole_numbers(found):
+        notes.append(
+            f"the labels of {path} are whole numbers, taken for {len(found)} classes; to learn a "
+            "score, divide them so that one is not whole, for instance 0.37 for 37"
+        )
+    return Dataset(path.name, examples, found, str(path), digest.hexdigest(), tuple(notes))
+
+
+def is_undecided(label_column: str, label: str | None) -> bool:
+    """Whether the annotators of SNLI or MNLI did not agree: `-` in a column `gold_label`."""
+    return label_column == "gold_label" and label == "-"
 
 
 def stream_text_file(
@@ -135,16 +156,17 @@ def split_by_hash(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, D
             dataset,
             name=name,
             examples=part,
-            fingerprint=_part_fingerprint(dataset.fingerprint, share, seed, name),
+            fingerprint=_part_fingerprint(dataset.fingerprint, share, seed, role),
             notes=(*dataset.notes, note),
         )
-        for name, part in zip(names, parts, strict=True)
+        for name, part, role in zip(names, parts, ("rest", "held out"), strict=True)
     )
     return rest, held_out
 
 
-def _part_fingerprint(fingerprint: str, share: float, seed: int, name: str) -> str:
-    return hashlib.sha256(json.dumps([fingerprint, share, seed, name]).encode()).hexdigest()
+def _part_fingerprint(fingerprint: str, share: float, seed: int, role: str) -> str:
+    """Of the bytes, whatever the file is called, so that it may be renamed or compressed."""
+    return hashlib.sha256(json.dumps([fingerprint, share, seed, role]).encode()).hexdigest()
 
 
 def _notes(

@@ -19,6 +19,7 @@ from gptbert.reports.frame import (
     flattened,
     fraction,
     header,
+    note,
     numbers_table,
     percent,
     section,
@@ -116,7 +117,27 @@ def _metrics_table(results: Mapping[str, Any]) -> str:
         cells += [fraction(baseline.get(name)), f"<strong>{fraction(value)}</strong>"]
         gain = value - baseline[name] if name in baseline else None
         rows.append((title(name), [*cells, fraction(gain, sign="+")]))
-    return section("Metrics", numbers_table(head, rows))
+    of = results.get("f1_of")
+    told = note(f"F1 is that of the class {of}.") if of else ""
+    return section("Metrics", f"{numbers_table(head, rows)}{told}{_other_splits(results)}")
+
+
+def _other_splits(results: Mapping[str, Any]) -> str:
+    """A table of the splits that do not decide, for instance MNLI's mismatched one."""
+    baselines = results.get("majority_baselines") or {}
+    rows = [
+        (
+            f"{title(name)}, {split}",
+            [
+                fraction((baselines.get(split) or {}).get(name)),
+                f"<strong>{fraction(value)}</strong>",
+            ],
+        )
+        for split, metrics in (results.get("splits") or {}).items()
+        if split != results["split"]
+        for name, value in metrics.items()
+    ]
+    return numbers_table(["Other splits", "Majority class", "After training"], rows) if rows else ""
 
 
 def _confusion(results: Mapping[str, Any]) -> str:
@@ -126,8 +147,8 @@ def _confusion(results: Mapping[str, Any]) -> str:
     chart = confusion_chart(matrix, classes)
     count = int(matrix.sum())
     of = "all" if count == results["examples"] else f"{count:,} of {results['examples']:,}"
-    note = f'<p class="note">Over {of} examples; a cell\'s shade is its share of the row.</p>'
-    return section("Which classes are confused", f'{note}<div class="scroll">{chart}</div>')
+    told = f'<p class="note">Over {of} examples; a cell\'s shade is its share of the row.</p>'
+    return section("Which classes are confused", f'{told}<div class="scroll">{chart}</div>')
 
 
 def _counts(results: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:

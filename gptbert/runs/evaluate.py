@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from gptbert.datasets import Dataset
-from gptbert.datasets.columns import Columns, format_of, read_columns
+from gptbert.datasets.columns import TABLES, Columns, format_of, read_columns
 from gptbert.datasets.glue import read_glue
-from gptbert.datasets.glue_tasks import find_split, find_task
+from gptbert.datasets.glue_tasks import find_split, find_task, nearest_task
 from gptbert.datasets.submission import write_submission
-from gptbert.datasets.text_files import read_text_file
-from gptbert.errors import UserError
+from gptbert.datasets.text_files import is_undecided, read_text_file
+from gptbert.errors import UserError, nearest
 from gptbert.metrics.glue import confusion_matrix, glue_metrics, is_constant, majority_baseline
 from gptbert.runs.chunks import in_chunks
 from gptbert.runs.finetune import prediction_records
@@ -29,9 +29,9 @@ from gptbert.runs.output import json_line, make_folder, whole_file
 from gptbert.runs.record import run_record
 from gptbert.runs.submit import files_of
 from gptbert.runs.using import Classifier, Source, read_json
-from gptbert.tasks.classification import label_numbers, predictions
+from gptbert.tasks.classification import Task, label_numbers, predictions
 from gptbert.tasks.glue import METRICS
-from gptbert.tasks.text import metrics_of, read_docstring_task
+from gptbert.tasks.text import metrics_of, read_docstring_task, read_own_files
 
 RESULT = "evaluation.json"
 
@@ -42,7 +42,7 @@ class Material:
 
     Attributes:
       dataset: The examples.
-      task: For instance `glue/ax`; `file` for a user's own.
+      task: For instance `glue/ax`; `file` for a user's own, `text` for those of the run.
       split: For instance `dev_mismatched`; the file's name for a user's own.
       metrics: Their names, the one that decides first.
     """
@@ -70,11 +70,17 @@ def read_task_split(source: Source, task: str, data_dir: str, split: str) -> Mat
     """
     task = task or source.task
     if task == "docstrings":
-        return _docstrings(split or "dev")
+        return _split_of(read_docstring_task(), split)
+    if task == source.task == "text":
+        return _split_of(_own_files(source), split)
     if not task.startswith("glue/"):
+        unknown = "" if task in (source.task, "text") else f"--task={task} is unknown"
+        if unknown:
+            unknown += (nearest_task(task, "glue/") or nearest(task, ["docstrings"])) + "; "
         raise UserError(
-            f"nothing to score: expected --task=glue/TASK with --data_dir=DIR, or --file=FILE "
-            f"(the model in {source.folder} was trained on {task or 'an unknown task'})"
+            f"nothing to score: {unknown}expected --task=glue/TASK with --data_dir=DIR, or "
+            f"--file=FILE (the model in {source.folder} was trained on "
+            f"{source.task or 'an unknown task'})"
         )
     facts = find_task(task.removeprefix("glue/"))
     split = find_split(facts, split or "dev")
@@ -85,11 +91,28 @@ def read_task_split(source: Source, task: str, data_dir: str, split: str) -> Mat
     return Material(dataset, f"glue/{facts.name}", split, METRICS[facts.name])
 
 
-def _docstrings(split: str) -> Material:
-    task = read_docstring_task()
+def _own_files(source: Source) -> Task:
+    """The user's own files that the run was trained and scored on, cut as they were then."""
+    config = source.training
+    return read_own_files(
+        config.get("train_file", ""),
+        config.get("eval_file", ""),
+        text_columns=source.text_columns,
+        label_column=config.get("label_column", "label"),
+        eval_share=config.get("eval_share", 0.0),
+    )
+
+
+def _split_of(task: Task, split: str) -> Material:
+    """`train`, or a split by its name in results.json; `dev` and none are the one that decides."""
     splits = {**task.evaluation, **({"train": task.train} if task.train else {})}
+    if split in ("", "dev"):
+        split = next(iter(splits))
     if split not in splits:
-        raise UserError(f"docstrings has no split {split!r}; it has: {', '.join(splits)}")
+        raise UserError(
+            f"{task.name} has no split {split!r}{nearest(split, splits)}; it has: "
+            f"{', '.join(splits)}"
+        )
     return Material(splits[split], task.name, split, task.metrics)
 
 
@@ -107,8 +130,10 @@ def read_labelled_file(
     source.check_texts(len(texts))
     if not source.is_regression:
         columns = Columns(texts, label, labelled=True)
-        rows = read_columns(path, format_of(path), columns)
-        _check_names(source, {str(row.label) for row in rows}, str(path), every=False)
+        rows = read_columns(path, format_of(path, TABLES), columns)
+        found = {str(row.label) for row in rows}
+        left_out = {each for each in found - set(source.classes) if is_undecided(label, each)}
+        _check_names(source, found - left_out, str(path), every=False)
     dataset = read_text_file(
         path,
         text_columns=texts,
@@ -130,7 +155,7 @@ def default_output(
     if source.step is None:
         raise UserError(f"no place for the results of {source.folder}: expected --output=DIR")
     if material.is_unlabelled and step is None and as_trained:
-        test = find_task(material.task.removeprefix("glue/")).splits[material.split].submission
+        test = _submission_name(material)
         if test in files_of(source.task) and not (source.folder / "predictions" / test).exists():
             return source.folder / "predictions"
     name = material.name if step is None else f"{material.name}-step{step}"
@@ -146,14 +171,15 @@ def check(source: Source, material: Material, output: Path) -> None:
     """
     _check_labels(source, material.dataset)
     source.check_texts(len(material.dataset.examples[0].texts))
-    _check_output(output, material.dataset)
+    _check_output(output, material)
 
 
 def evaluate(classifier: Classifier, material: Material, output: Path) -> dict[str, Any]:
     """Scores `material` and writes what came out into the folder `output`.
 
     Written are `predictions.jsonl` and, last, `evaluation.json`, whose contents are returned; of
-    an unlabelled test split of GLUE only the file that GLUE's leaderboard takes.
+    an unlabelled test split of GLUE the file that GLUE's leaderboard takes, and beside it (`AX.tsv`
+    and `AX.json`) what it was made from.
 
     Raises:
       UserError: The output folder cannot be written.
@@ -174,16 +200,33 @@ def evaluate(classifier: Classifier, material: Material, output: Path) -> dict[s
     if material.is_unlabelled:
         values = [each["prediction"] for each in records]
         task = material.task.removeprefix("glue/")
+        # Before the file itself: what is there without its origin is never replaced.
+        _write_record(output / _record_name(material), record)
         path = write_submission(task, material.split, values, dataset.examples, output)
         return record | {"submission": str(path)}
     with whole_file(output / "predictions.jsonl") as file:
         file.writelines(map(json_line, records))
     record |= _measures(classifier, material, outputs)
-    try:
-        write_json(output / RESULT, record)
-    except OSError as error:
-        raise UserError(f"cannot write {output / RESULT}: {error.strerror}") from None
+    _write_record(output / RESULT, record)
     return record
+
+
+def _write_record(path: Path, record: dict[str, Any]) -> None:
+    try:
+        write_json(path, record)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _submission_name(material: Material) -> str | None:
+    """What GLUE's leaderboard calls the file of an unlabelled split; None if it takes none."""
+    return find_task(material.task.removeprefix("glue/")).splits[material.split].submission
+
+
+def _record_name(material: Material) -> str:
+    """The file that tells what an evaluation was made from."""
+    name = _submission_name(material) if material.is_unlabelled else None
+    return Path(name).with_suffix(".json").name if name else RESULT
 
 
 def _score(classifier: Classifier, dataset: Dataset) -> tuple[np.ndarray, int]:
@@ -270,11 +313,18 @@ def _check_names(source: Source, labels: set[str], where: str, *, every: bool) -
     )
 
 
-def _check_output(output: Path, dataset: Dataset) -> None:
+def _check_output(output: Path, material: Material) -> None:
     """Two files of one name must not replace each other's results in silence."""
+    dataset = material.dataset
     if output.exists() and not output.is_dir():
         raise UserError(f"--output={output} is a file; expected a folder")
-    before = read_json(output / RESULT)
+    before = read_json(output / _record_name(material))
+    test = _submission_name(material) if material.is_unlabelled else None
+    if test and (output / test).exists() and "source" not in before:
+        raise UserError(
+            f"{output / test} is there already, and nothing tells what it was made from; choose "
+            f"another --output for {dataset.source}"
+        )
     same = (before.get("fingerprints") or {}).get("data") == dataset.fingerprint
     if not same and before.get("source", dataset.source) != dataset.source:
         raise UserError(

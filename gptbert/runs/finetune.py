@@ -202,7 +202,9 @@ def schedule_of(config: ConfigDict, warmup_steps: int, total_steps: int) -> Sche
         total_steps,
         final=config.get("final_rate", 0.0),
     )
-    return with_bias_correction(schedule) if config.optimizer == "gpt_adam" else schedule
+    if config.optimizer != "gpt_adam":
+        return schedule
+    return with_bias_correction(schedule, b2=config.get("b2", 0.999))
 
 
 def start_state(assembly: Assembly) -> TrainState:
@@ -254,6 +256,7 @@ def _results(
         "split": split,
         "metrics": chosen["metrics"],
         "majority_baseline": majority_baseline(task.metrics, assembly.features[split].labels),
+        **({"f1_of": assembly.classes[1]} if "f1" in task.metrics else {}),
         "checkpoint": {
             "step": chosen["step"],
             "epoch": chosen["epoch"],
@@ -282,11 +285,12 @@ def _score_all(
 ) -> dict[str, Any]:
     """Scores every split with the final parameters; writes predictions; returns what to record."""
     task, regression = assembly.task, assembly.task.is_regression
-    splits, shown, collapsed = {}, [], False
+    splits, baselines, shown, collapsed = {}, {}, [], False
     confusion: dict[str, Any] = {}
     for number, (name, dataset) in enumerate(task.evaluation.items()):
         outputs = scorer.outputs(parameters, name)
         splits[name] = scorer.metrics_of(outputs, name, task.metrics, regression=regression)
+        baselines[name] = majority_baseline(task.metrics, assembly.features[name].labels)
         records = prediction_records(dataset, outputs, assembly.classes)
         _write_lines(folder.predictions / f"{name}.jsonl", records)
         if number == 0:
@@ -312,6 +316,7 @@ def _score_all(
     return {
         "metrics": splits[next(iter(splits))],
         "splits": splits,
+        "majority_baselines": baselines,
         "collapsed": collapsed,
         **({"confusion": confusion} if confusion else {}),
         "predictions": shown,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +21,7 @@ from gptbert.runs.output import json_line
 from gptbert.runs.using import Classifier
 from gptbert.tasks.classification import probabilities
 
-OUTPUT_FORMATS = ("jsonl", "tsv")
+OUTPUT_FORMATS = ("jsonl", "tsv", "csv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +79,8 @@ def predict(
       classifier: The model.
       stream: Single texts or pairs.
       file: Where the lines go.
-      file_format: `jsonl`: id, texts, prediction, probabilities. `tsv`: prediction and one column
-        of probabilities a class, their names in a first line.
+      file_format: `jsonl`: id, texts, prediction, probabilities. `tsv` and `csv`: prediction and
+        one column of probabilities a class, their names in a first line.
 
     Returns:
       How many texts there were, and how many of them were cut to the model's length.
@@ -87,10 +89,12 @@ def predict(
       UserError: The texts cannot be read.
       RunFailed: The model gives numbers that are not finite.
     """
-    write = _json_lines if file_format == "jsonl" else _tsv_lines
-    lines = functools.partial(write, classifier.source.classes)
-    if file_format == "tsv":
-        file.write(_row(["prediction", *classifier.source.classes]))
+    if file_format == "jsonl":
+        lines = functools.partial(_json_lines, classifier.source.classes)
+    else:
+        write = _csv_row if file_format == "csv" else _tsv_row
+        lines = functools.partial(_table_lines, write, classifier.source.classes)
+        file.write(write(["prediction", *classifier.source.classes]))
     count = truncated = 0
     for chunk in in_chunks(stream.examples, stream.has_more):
         features = classifier.encode([example.texts for example in chunk])
@@ -110,17 +114,26 @@ def _json_lines(
         yield json_line(record)
 
 
-def _tsv_lines(
-    classes: tuple[str, ...], chunk: list[Example], outputs: np.ndarray
+def _table_lines(
+    write: Callable[[Sequence[str]], bytes],
+    classes: tuple[str, ...],
+    chunk: list[Example],
+    outputs: np.ndarray,
 ) -> Iterator[bytes]:
     if not classes:
-        yield from (_row([f"{score:.6f}"]) for score in outputs[:, 0])
+        yield from (write([f"{score:.6f}"]) for score in outputs[:, 0])
         return
     for row in probabilities(outputs):
-        yield _row([classes[int(row.argmax())], *(f"{share:.6f}" for share in row)])
+        yield write([classes[int(row.argmax())], *(f"{share:.6f}" for share in row)])
 
 
-def _row(cells: Sequence[str]) -> bytes:
+def _tsv_row(cells: Sequence[str]) -> bytes:
     """TSV has no quoting: a tab or a line end in a class name becomes a space."""
     tame = str.maketrans("\t\r\n", "   ")
     return "\t".join(cell.translate(tame) for cell in cells).encode("utf-8", "replace") + b"\n"
+
+
+def _csv_row(cells: Sequence[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue().encode("utf-8", "replace")

@@ -58,9 +58,7 @@ def sweep(
         assembly = assemble(next(iter(configs.values())))
         folder = RunFolder(workdir)
         if (workdir / "config.json").exists():
-            raise UserError(
-                f"--workdir={workdir} holds a run; expected a folder of its own"
-            )
+            raise UserError(f"--workdir={workdir} holds a run; expected a folder of its own")
         with folder.lock(holds=("sweep.json", "bs*_lr*_seed*")):
             records = []
             for batch_size in batch_sizes:

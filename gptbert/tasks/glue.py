@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.glue import has_glue, read_glue
-from gptbert.errors import UserError, nearest
+from gptbert.datasets.glue_tasks import nearest_task
+from gptbert.errors import UserError
 from gptbert.tasks.classification import Task
 
 # The first one decides which checkpoint or run is best; GLUE prints them in this order.
@@ -34,7 +35,7 @@ def read_glue_task(name: str, data_dir: str) -> Task:
     """Reads train, dev and (where present) test of `name`; raises UserError for bad input."""
     if name not in METRICS:
         raise UserError(
-            f"task 'glue/{name}' is unknown{nearest(name, METRICS)}; "
+            f"task 'glue/{name}' is unknown{nearest_task(name)}; "
             f"expected one of {', '.join(METRICS)} (--config=configs/glue.py:TASK)"
         )
     if not data_dir:

@@ -68,3 +68,12 @@ def test_errors_are_one_sentence():
 
 def test_names():
     assert names("a, b,") == ("a", "b") and names("") == ()
+
+
+def test_names_with_commas_are_written_as_in_python():
+    assert names("('Review, full',)") == ("Review, full",)
+    assert names('["a, b", "c"]') == ("a, b", "c")
+    parser = Parser("thing", "does it", "")
+    parser.add_argument("--names", type=names)
+    with pytest.raises(UserError, match=r"--names: \"\('a'\"; expected a list such as a,b or"):
+        parser.parse(["--names=('a'"])

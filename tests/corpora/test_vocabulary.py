@@ -275,6 +275,7 @@ def test_the_command(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parity
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", KINDS)
 def test_transformers_loads_the_folder(kind: str, texts: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")

@@ -12,6 +12,7 @@ import pytest
 from gptbert.datasets import Example
 from gptbert.datasets.glue import GLUE_TASKS, find_split, find_task, has_glue, read_glue
 from gptbert.errors import UserError
+from gptbert.tasks.glue import read_glue_task
 
 
 def _write(path: Path, content: str | bytes) -> Path:
@@ -255,10 +256,14 @@ def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
         read_glue("mrpc", "train", _write(tmp_path / "file.txt", "x"))
 
 
-@pytest.mark.parametrize(("name", "near"), [("mprc", "mrpc"), ("SST-2", "sst2"), ("STSB", "stsb")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("mprc", "mrpc"), ("SST-2", "sst2"), ("STSB", "stsb"), ("MNLI", "mnli")]
+)
 def test_unknown_tasks_are_answered_with_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"unknown GLUE task '{name}' \(did you mean '{near}'\?\)"):
         find_task(name)
+    with pytest.raises(UserError, match=rf"'glue/{name}' is unknown \(did you mean '{near}'\?\)"):
+        read_glue_task(name, "")
 
 
 def test_unknown_splits_are_answered_with_the_known() -> None:

@@ -52,6 +52,7 @@ def test_scores_asked_for_must_be_numbers(label: str) -> None:
         (["1", "0", "1.0"], r"data.tsv:4: label '1.0', which line 2 writes as '1'"),
         (["01", "1"], r"data.tsv:3: label '1', which line 2 writes as '01'"),
         (["pos", "neg", "pos "], r"data.tsv:4: label 'pos ', which line 2 writes as 'pos'"),
+        (["True", "False", "true"], r"data.tsv:4: label 'true', which line 2 writes as 'True'"),
         (["1", "0", "nan"], r"data.tsv:4: label 'nan' among numbers"),
         (["only", "only"], r"data.tsv: only the label 'only'; a classifier needs at least two"),
         ([], r"data.tsv: no labels; a classifier needs at least two classes"),

@@ -73,6 +73,16 @@ def test_latin1_is_told_with_line_and_offset(tmp_path: Path) -> None:
         list(read_lines(path))
 
 
+@pytest.mark.parametrize(
+    ("content", "encoding"), [(b"caf\xe9\n", "WINDOWS-1252"), (b"\xff\xfea\0", "UTF-16")]
+)
+def test_what_comes_through_a_pipe_is_converted_there(content: bytes, encoding: str) -> None:
+    with pytest.raises(
+        UserError, match=r"`\.\.\. \| iconv -f ENC -t UTF-8 \| gptbert".replace("ENC", encoding)
+    ):
+        list(read_lines(io.BytesIO(content)))
+
+
 def test_nul_bytes_are_refused_with_their_place() -> None:
     with pytest.raises(UserError, match=r":2: a NUL byte at offset 5"):
         list(read_lines(io.BytesIO(b"abc\nd\0e\n")))

@@ -86,6 +86,42 @@ def test_gaps_among_labels_are_counted_where_they_are_allowed(tmp_path: Path) ->
     assert dataset.notes == (f"1 of 3 rows of {path} have no label",)
 
 
+def test_rows_without_agreement_are_left_out_and_counted(tmp_path: Path) -> None:
+    content = "sentence\tgold_label\na\tx\nb\t-\nc\ty\n"
+    path = _file(tmp_path, "snli.tsv", content)
+    dataset = read_text_file(path, label_column="gold_label")
+    assert dataset.examples == [Example("0", ("a",), "x"), Example("2", ("c",), "y")]
+    assert dataset.classes == ("x", "y")
+    assert dataset.notes == (f"1 rows of {path} without agreement (label '-') were left out",)
+    # Anywhere else, and for a model that has the class, it is a label as any other.
+    other = _file(tmp_path, "d.tsv", content.replace("gold_label", "sign"))
+    assert read_text_file(other, label_column="sign").classes == ("-", "x", "y")
+    known = read_text_file(path, label_column="gold_label", classes=("-", "x", "y"))
+    assert len(known.examples) == 3 and known.notes == ()
+    with pytest.raises(UserError, match=r"e.tsv: no rows with a label"):
+        read_text_file(
+            _file(tmp_path, "e.tsv", "sentence\tgold_label\nb\t-\n"), label_column="gold_label"
+        )
+
+
+def test_many_whole_numbers_are_said_to_be_classes(tmp_path: Path) -> None:
+    def notes(count: int) -> tuple[str, ...]:
+        rows = "".join(f"text\t{number}\n" for number in range(count))
+        path = _file(tmp_path, "d.tsv", f"sentence\tlabel\n{rows}")
+        return read_text_file(path).notes
+
+    assert notes(10) == ()
+    (note,) = notes(11)
+    assert "whole numbers, taken for 11 classes; to learn a score, divide them" in note
+
+
+def test_truth_values_of_json_are_classes(tmp_path: Path) -> None:
+    rows = '{"sentence": "a", "label": true}\n{"sentence": "b", "label": false}\n'
+    dataset = read_text_file(_file(tmp_path, "d.jsonl", rows))
+    assert [example.label for example in dataset.examples] == ["true", "false"]
+    assert dataset.classes == ("false", "true")
+
+
 def test_empty_texts_are_counted(tmp_path: Path) -> None:
     dataset = read_text_file(_file(tmp_path, "d.tsv", "sentence\tlabel\na\tx\n\ty\n"))
     assert dataset.examples[1].texts == ("",)
@@ -100,7 +136,8 @@ def test_empty_texts_are_counted(tmp_path: Path) -> None:
         ("d.csv", "sentence,label\n", r"d.csv: no rows"),
         ("d.jsonl", "", r"d.jsonl: no rows"),
         ("d.xlsx", "x", r"d.xlsx: unknown kind of file; expected one of .tsv, .csv, .jsonl"),
-        ("d.txt", "x", r"d.txt: plain text has no columns"),
+        ("d.txt", "x", r"d.txt: plain text has no columns; expected one of .tsv, .csv, .jsonl$"),
+        ("d", "x", r"d: unknown kind of file; expected one of .tsv, .csv, .jsonl \(also"),
         ("d.tsv", TSV.encode("utf-16"), r"d.tsv: this is UTF-16.*iconv"),
         ("d.csv", "sentence,label\ncaf\xe9,x\n".encode("latin-1"), r"d.csv:2: not UTF-8.*iconv"),
     ],
@@ -161,6 +198,16 @@ def test_held_out_share_is_about_what_was_asked_for() -> None:
     assert (
         held_out.notes[-1] == f"{len(held_out.examples)} of 4000 examples held out by hash, seed 1"
     )
+
+
+def test_a_renamed_or_compressed_file_has_the_same_parts(tmp_path: Path) -> None:
+    content = "sentence\tlabel\n" + "".join(f"text {k}\t{'ab'[k % 2]}\n" for k in range(40))
+    parts = [
+        split_by_hash(read_text_file(_file(tmp_path, name, data)), 0.3, 0)
+        for name, data in (("d.tsv", content), ("other.tsv.gz", gzip.compress(content.encode())))
+    ]
+    found = [[part.fingerprint for part in pair] for pair in parts]
+    assert found[0] == found[1] and found[0][0] != found[0][1]
 
 
 def test_held_out_texts_depend_on_nothing_but_text_and_seed() -> None:

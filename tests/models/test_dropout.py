@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptbert.models.dropout import Noise, step_key
+from gptbert.models.dropout import SITES_PER_LAYER, Noise, step_key
 
 R, T, D = 64, 128, 96
 
@@ -79,6 +79,29 @@ def test_attention_masks_follow_example_head_query_and_key():
     assert (p[0, :, 8:, 8:] == p[1, :, :8, :8]).all()
     assert (p[0, 0] != p[0, 1]).any() and (p[0, 0, :8, :8] != p[0, 0, 8:, 8:]).any()
     assert 0.4 < (p != 0).mean() < 0.6
+
+
+def test_masks_of_attention_are_fair_and_independent():
+    """Over keys, queries, heads and rows, and from layer to layer: no row of a mask falls whole."""
+    each = Noise(
+        jnp.asarray(step_key(0, 0)),
+        jnp.arange(8)[:, None] * jnp.ones((8, 32), jnp.int32) + 1,
+        jnp.broadcast_to(jnp.arange(32), (8, 32)),
+    )
+
+    def kept_entries(site):
+        return np.asarray(each.probabilities(jnp.ones((8, 6, 32, 32)), 0.3, site)) != 0
+
+    mask = kept_entries(0)
+    assert abs(mask.mean() - 0.7) < 4 * np.sqrt(0.21 / mask.size)
+    for axis in range(4):
+        # Of n entries along the axis, kept ones vary as those of n coins: 0.21 / n.
+        assert mask.mean(axis).var() == pytest.approx(0.21 / mask.shape[axis], rel=0.25)
+    bound = 5 / np.sqrt(mask.size)
+    ahead = [np.roll(mask, 1, axis) for axis in range(4)]
+    others = [kept_entries(site) for site in (1, SITES_PER_LAYER, 2 * SITES_PER_LAYER)]
+    for other in (*ahead, *others, mask.swapaxes(2, 3)[:, ::-1]):
+        assert abs(correlation(mask, other)) < bound
 
 
 def test_key_of_a_step_is_a_pure_function():

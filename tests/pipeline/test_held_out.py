@@ -1,5 +1,6 @@
 """Evaluations: a fixed set, all of it or a sample, with its denominators."""
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -56,6 +57,32 @@ def test_the_set_is_fixed_and_bounded(tmp_path):
     some = instances(mixture, most_tokens=300)
     assert 250 < some.tokens <= 300 and some.examples < one.examples
     assert instances(mixture, most_tokens=1).examples == 1
+
+
+DIGESTS = {
+    "mlm_nsp": "1c4542d435d8627d",
+    "mlm": "07b1f3c12ca348d4",
+    "left_to_right": "07b1f3c12ca348d4",  # the same texts
+    "next_token": "a6b9c83d6d1eef2d",
+}
+
+
+@pytest.mark.parametrize("objective", DIGESTS)
+def test_the_set_is_the_same_for_ever(tmp_path, objective):
+    """Figures of runs made with another version stay comparable: examples, their order, masks."""
+    mixture = corpus(tmp_path, split="heldout", heldout=60)
+    if objective == "next_token":
+        fixed = windows(mixture, most_tokens=200).plan.windows
+        arrays = fixed.read(np.arange(fixed.epoch_size))
+    else:
+        plan = instances(mixture, creation=Creation(objective, 32), most_tokens=200).plan
+        picked = plan.examples.pick(np.arange(plan.examples.epoch_size))
+        arrays = picked.first, picked.second, picked.random_next, picked.keys
+    assert len(arrays[0]) > 5
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).astype("<u8").tobytes())
+    assert found.hexdigest()[:16] == DIGESTS[objective]
 
 
 def test_corpora_count_by_their_size(tmp_path):

@@ -62,6 +62,16 @@ def test_epochs_begin_elsewhere_and_go_in_another_order(tmp_path):
     assert (first != windows.starts(1, 0)).any() and (first != second).any()
 
 
+def test_every_epoch_cuts_the_stream_elsewhere(tmp_path):
+    """Where windows divide the ring, all of an epoch start at one offset: that of the epoch."""
+    windows = make(tmp_path, [500, 298], 16)
+    assert windows.tokens == 50 * 16
+    offsets = [set((windows.starts(0, epoch) % 16).tolist()) for epoch in range(8)]
+    assert all(len(each) == 1 for each in offsets)
+    assert len(set.union(*offsets)) > 4
+    assert len(set.union(*(set((windows.starts(seed, 0) % 16).tolist()) for seed in range(8)))) > 4
+
+
 def test_documents_end_with_end_of_text_where_there_is_one(tmp_path):
     assert make(tmp_path / "a", [3, 2], 4).read(0, 7).tolist() == [10, 11, 12, 99, 13, 14, 99]
     assert make(tmp_path / "b", [3, 2], 4, None).read(0, 5).tolist() == [10, 11, 12, 13, 14]

@@ -15,6 +15,8 @@ from sklearn import metrics as sklearn_metrics
 
 from gptbert.datasets.docstrings import read_docstrings
 from gptbert.errors import UserError
+from gptbert.reports.finetuning_page import finetuning_page
+from gptbert.reports.run_folder import read_run
 from gptbert.runs import evaluate, using
 from gptbert.tasks.classification import Task
 from gptbert.weights.pretrained import load
@@ -108,7 +110,10 @@ class TestSplitsAndTasks:
         called = call("evaluate", f"--workdir={mnli_run}", "--task=glue/ax", "--split=test",
                       f"--output={tmp_path / 'new'}")  # fmt: skip
         assert called.code == 0 and str(tmp_path / "new" / "AX.tsv") in called.out
-        assert contents(tmp_path / "new") == {"AX.tsv": before}
+        record = json.loads((tmp_path / "new" / "AX.json").read_text())
+        assert (record["task"], record["split"], record["examples"]) == ("glue/ax", "test", 9)
+        assert (tmp_path / "new" / "AX.tsv").read_bytes() == before
+        assert set(contents(tmp_path / "new")) == {"AX.tsv", "AX.json"}
         # Without --output it goes where `gptbert submit` looks.
         (mnli_run / "predictions" / "AX.tsv").unlink()
         assert call("evaluate", f"--workdir={mnli_run}", "--task=ax", "--split=test").code == 2
@@ -129,6 +134,21 @@ class TestSplitsAndTasks:
         call(*ax, "--compute_dtype=bfloat16")
         assert not (run / "predictions" / "AX.tsv").exists()
 
+    def test_a_file_for_the_leaderboard_from_other_data(self, mnli_run, mnli_data, tmp_path):
+        output = tmp_path / "out"
+        ax = ("evaluate", f"--workdir={mnli_run}", "--task=glue/ax", "--split=test",
+              f"--output={output}")  # fmt: skip
+        assert call(*ax).code == 0 and call(*ax).code == 0
+        before = contents(output)
+        other = shutil.copytree(mnli_data, tmp_path / "glue")
+        path = other / "diagnostic" / "diagnostic.tsv"
+        path.write_text("\n".join(path.read_text().split("\n")[:4]) + "\n")
+        told = refused(*ax, f"--data_dir={other}")
+        assert "holds the evaluation of" in told and str(mnli_data) in told and str(other) in told
+        assert contents(output) == before
+        (output / "AX.json").unlink()
+        assert "nothing tells what it was made from" in refused(*ax)
+
     def test_the_same_file_under_another_name(self, reviews_run, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         make_reviews(tmp_path / "own.csv")
@@ -141,6 +161,41 @@ class TestSplitsAndTasks:
     def test_the_training_data_too(self, mnli_run, tmp_path):
         called = call("evaluate", f"--workdir={mnli_run}", "--split=train", f"--output={tmp_path}")
         assert called.code == 0 and evaluation(tmp_path)["examples"] == 48
+
+    def test_own_files_of_the_run(self, reviews_run, tmp_path):
+        results = json.loads((reviews_run / "results.json").read_text())
+        for split in ("", "--split=held_out", "--split=dev"):
+            output = tmp_path / f"out{split}"
+            arguments = [split] if split else []
+            called = call("evaluate", f"--workdir={reviews_run}", f"--output={output}", *arguments)
+            assert called.code == 0, called
+            record = evaluation(output)
+            assert (record["task"], record["split"]) == ("text", "held_out")
+            assert record["metrics"] == results["splits"]["held_out"]
+            assert record["f1_of"] == results["f1_of"] == "positive"
+            assert record["majority_baseline"] == results["majority_baselines"]["held_out"]
+        called = call("evaluate", f"--workdir={reviews_run}", "--split=train")
+        assert called.code == 0, called
+        train = evaluation(reviews_run / "evaluations" / "text-train")
+        assert train["examples"] + record["examples"] == 40
+        told = refused("evaluate", f"--workdir={reviews_run}", "--split=heldout")
+        assert "(did you mean 'held_out'?); it has: held_out, train" in told
+
+    def test_each_split_of_a_run_has_its_baseline(self, mnli_run):
+        results = json.loads((mnli_run / "results.json").read_text())
+        baselines = results["majority_baselines"]
+        assert baselines == {
+            "dev_matched": {"accuracy": pytest.approx(6 / 17)},
+            "dev_mismatched": {"accuracy": pytest.approx(4 / 12)},
+        }
+        assert results["majority_baseline"] == baselines["dev_matched"] and "f1_of" not in results
+        page = finetuning_page(read_run(mnli_run), "")
+        figure = results["splits"]["dev_mismatched"]["accuracy"]
+        assert "Accuracy, dev_mismatched" in page and "0.3333" in page and f"{figure:.4f}" in page
+
+    def test_the_page_says_which_class_f1_is_of(self, reviews_run):
+        page = finetuning_page(read_run(reviews_run), "")
+        assert "F1 is that of the class positive." in page and "Other splits" not in page
 
     def test_demo_data_needs_no_folder(self, tmp_path, monkeypatch):
         train, dev = read_docstrings(limit=40, folder=sysconfig.get_paths()["stdlib"] + "/email")
@@ -232,6 +287,15 @@ class TestOwnFiles:
         assert record["metrics"]["accuracy"] == right / 8
         assert np.sum(record["confusion_matrix"], axis=1).tolist() == [4, 0, 4]
 
+    def test_rows_without_agreement_are_left_out(self, mnli_run, tmp_path):
+        rows = [f"{label}\t{PAIRS[0]}\t{PAIRS[1]}" for label in (NLI[0], "-", NLI[2])]
+        path = write(tmp_path / "snli.tsv", "gold_label\tsentence1\tsentence2", *rows)
+        called = call("evaluate", f"--workdir={mnli_run}", f"--file={path}",
+                      "--label_column=gold_label")  # fmt: skip
+        assert called.code == 0, called
+        assert f"note: 1 rows of {path} without agreement (label '-') were left out" in called.out
+        assert evaluation(mnli_run / "evaluations" / "file-snli.tsv")["examples"] == 2
+
     def test_columns_of_the_run_by_default(self, reviews_run, tmp_path):
         reviews = make_reviews(tmp_path / "new.csv", 6)
         called = call("evaluate", f"--workdir={reviews_run}", f"--file={reviews}")
@@ -299,6 +363,11 @@ class TestRefusals:
             (["--workdir=RUN", "--split=dve"], "has no split 'dve'"),
             (["--workdir=RUN", "--task=glue/axx"], "unknown GLUE task 'axx'"),
             (["--workdir=RUN", "--task=axx"], "expected --task=glue/TASK"),
+            (["--workdir=RUN", "--task=AX"], "--task=AX is unknown (did you mean 'glue/ax'?)"),
+            (["--workdir=RUN", "--task=ax"], "RUN was trained on glue/mnli)"),
+            (["--workdir=RUN", "--task=text"], "nothing to score: expected --task=glue/TASK"),
+            (["--workdir=RUN", "--file=a.txt"], "a.txt: plain text has no columns"),
+            (["--workdir=RUN", "--file=a"], "expected one of .tsv, .csv, .jsonl (also"),
             (["--workdir=RUN", "--task=glue/qqp"], "glue/qqp dev not found"),
             (["--workdir=RUN", "--data_dir=NOWHERE"], "NOWHERE does not exist"),
             (["--workdir=RUN", "--file=NOWHERE.tsv"], "NOWHERE.tsv: cannot be read"),
@@ -314,6 +383,7 @@ class TestRefusals:
         places = {"RUN": str(mnli_run), "BERT": str(bert_dir)}
         for name, place in places.items():
             arguments = [argument.replace(f"={name}", f"={place}") for argument in arguments]
+            told = told.replace(f"{name} was", f"{place} was")
         assert told in refused("evaluate", *arguments)
 
     def test_no_place_for_the_results(self, tmp_path, mnli_data):
@@ -321,9 +391,6 @@ class TestRefusals:
         told = refused("evaluate", f"--init_from={weights}", "--task=glue/mnli",
                        f"--data_dir={mnli_data}")  # fmt: skip
         assert "expected --output=DIR" in told and not (weights / "evaluations").exists()
-
-    def test_a_run_on_own_files_needs_a_file(self, reviews_run):
-        assert "--file=FILE" in refused("evaluate", f"--workdir={reviews_run}")
 
     def test_a_damaged_checkpoint(self, mnli_run, tmp_path):
         copy = shutil.copytree(mnli_run, tmp_path / "run")
@@ -335,7 +402,7 @@ class TestRefusals:
         content[len(content) // 2] ^= 1
         largest.write_bytes(content)
         told = refused("evaluate", f"--workdir={copy}")
-        assert "no good checkpoint" in told and largest.name in told
+        assert "checkpoint of step 6" in told and largest.name in told and "good steps: 3" in told
 
     def test_weights_that_are_not_finite(self, tmp_path, mnli_data):
         weights = make_bert_folder(tmp_path / "bert", NLI)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -163,6 +164,25 @@ class TestOutput:
         shares = [list(each["probabilities"].values()) for each in expected]
         np.testing.assert_allclose(np.array([row[1:] for row in rows], float), shares, atol=2e-6)
 
+    def test_csv(self, tmp_path):
+        weights = make_bert_folder(tmp_path / "bert", ["no, never", 'a "yes"'])
+        path = tmp_path / "labels.CSV"
+        called = call("predict", f"--init_from={weights}", f"--output={path}", *TEXTS)
+        assert called.code == 0 and called.out == ""
+        printed = call("predict", f"--init_from={weights}", "--format=csv", *TEXTS).out
+        assert path.read_text() == printed
+        head, *rows = csv.reader(io.StringIO(printed))
+        assert head == ["prediction", "no, never", 'a "yes"']
+        tsv = call("predict", f"--init_from={weights}", "--format=tsv", *TEXTS).out
+        assert rows == [line.split("\t") for line in tsv.splitlines()[1:]]
+
+    def test_a_column_with_a_comma(self, reviews_run, expected, tmp_path):
+        path = tmp_path / "new.csv"
+        path.write_text(WRITTEN["csv"].replace("review", '"Review, full"'))
+        called = call("predict", f"--workdir={reviews_run}", f"--input={path}",
+                      "--text_columns=('Review, full',)")  # fmt: skip
+        assert_same(records(called.out), expected)
+
     def test_whole_or_absent(self, reviews_run, tmp_path, monkeypatch):
         monkeypatch.setattr(chunks, "EXAMPLES", 2)
         source, path = tmp_path / "new.tsv", tmp_path / "out.jsonl"
@@ -298,7 +318,8 @@ class TestRefusals:
             (["--input=NEW.csv", "--text_columns=reviews"], "(did you mean 'review'?)"),
             (["--input=NEW.doc"], "unknown kind of file"),
             (["--input_format=xml"], "--input_format=xml: unknown"),
-            (["--format=csv", "a"], "invalid choice: 'csv'"),
+            (["--format=xml", "a"], "invalid choice: 'xml'"),
+            (["--format=jsonl", "--output=b.csv", "a"], "b.csv is the name of a csv file, but"),
             (["--outputs=b", "a"], "(did you mean '--output'?)"),
             (["--output=NOWHERE/b", "a"], "cannot write NOWHERE/b: No such file"),
             (["--output=.", "a"], "is a folder"),

@@ -19,7 +19,7 @@ from gptbert.runs.export import export
 from gptbert.runs.finetune import finetune
 from gptbert.runs.pretrain import pretrain
 from gptbert.runs.recipe import finetuning
-from gptbert.training.run_log import read_metrics
+from gptbert.training.run_log import RunLog, read_metrics
 from gptbert.weights.checkpoints import Checkpoints
 from gptbert.weights.huggingface import read_huggingface
 from tests.fabricated import make_glue, results
@@ -158,6 +158,34 @@ def test_ablations_and_mixtures(text_store, tmp_path):
     assert found["left_to_right"].keys() == {"loss", "perplexity", "accuracy"}
     description = json.loads((tmp_path / "left_to_right/model.json").read_text())
     assert description["model"]["left_to_right"] is True
+
+
+def test_nothing_compiles_after_the_first_evaluation(text_store, tmp_path, monkeypatch):
+    """But the update of a later phase, which began to compile with the first one."""
+    compiled, marks, scalars = [], {}, RunLog.scalars
+
+    def listen(event, seconds, **more):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(more.get("fun_name")))
+
+    def mark(log, step, values):
+        marks[step] = len(compiled)
+        scalars(log, step, values)
+
+    monkeypatch.setattr(RunLog, "scalars", mark)
+    config = tiny_config(
+        "test-bert", text_store, phases=((0.5, 16), (0.5, 32)), steps=12, warmup_steps=2,
+        eval_every=2, checkpoint_every=1, frozen=("^bert/",),
+    )  # fmt: skip
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        found = pretrain(config, tmp_path / "run", quiet=True)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert sum("update" in name for name in compiled) == len(found["shapes"]) > 1, compiled
+    assert sum("measure" in name for name in compiled) == 1, compiled
+    later = compiled[marks[3] : marks[12]]
+    assert marks[3] > 0 and all("update" in name for name in later), later
 
 
 def test_pieces_give_the_large_batch(text_store, tmp_path):

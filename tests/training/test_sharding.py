@@ -65,7 +65,6 @@ def run(sizes, scan=False, pieces=1):
             for op in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all")),
         "constraints": str(jax.make_jaxpr(fixed.update)(
             state, batch, np.float32(0), step_key(0, 0))).count("sharding_constraint"),
-        "logical": [],
     }
     losses = []
     for number in range(4):

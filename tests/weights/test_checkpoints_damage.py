@@ -138,7 +138,9 @@ def test_all_damaged_is_an_error_that_names_them(saved: Checkpoints) -> None:
     assert "step 10: manifest.json (cut or garbled)" in told
     assert "step 20: state/_CHECKPOINT_METADATA (missing)" in told and "more;" in told
     for read in (lambda: saved.restore(TARGET, step=20), lambda: saved.restore_arrays(20)):
-        with pytest.raises(UserError, match=r"checkpoint of step 20 in .* is damaged: state.*good steps: none$"):
+        with pytest.raises(
+            UserError, match=r"of step 20 in .* is damaged: state.*good steps: none$"
+        ):
             read()
     with pytest.raises(UserError, match=r"manifest.json: cut or garbled"):
         saved.info(10)
