@@ -11,9 +11,9 @@ tokens for 90% of the steps and 512 for the rest, rate 1e-4 with 10,000 steps of
 | base | 4 Cloud TPUs (16 chips) | 4 days | 79.6 |
 | large | 16 Cloud TPUs (64 chips) | 4 days | 82.1 |
 
-`tiny` is no result of a paper: 600 steps of 32 short examples that learn something visible in about
-a minute on a CPU, with a higher rate, Adam's bias correction and no dropout: with the paper's recipe
-so small a model stays at the words' frequencies for minutes. Ablations of section 5.1:
+`tiny` is no result of a paper: 600 steps of 32 short examples that learn something visible in
+about a minute on a CPU, with a higher rate, Adam's bias correction and no dropout: with the paper's
+recipe so small a model stays at the words' frequencies for minutes. Ablations of section 5.1:
 --config.objective=mlm (no next sentences) or left_to_right; of C.2: --config.masking.mixture.
 Domain adaptation: --config.init_from=WEIGHTS with a rate of about 2e-5.
 """

@@ -24,7 +24,7 @@ from gptbert.errors import UserError, nearest
 from gptbert.metrics.glue import confusion_matrix, glue_metrics, is_constant, majority_baseline
 from gptbert.runs.chunks import in_chunks
 from gptbert.runs.finetune import prediction_records
-from gptbert.runs.folder import write_json
+from gptbert.runs.folder import RunFolder, write_json
 from gptbert.runs.output import json_line, make_folder, whole_file
 from gptbert.runs.record import run_record
 from gptbert.runs.submit import files_of
@@ -72,7 +72,7 @@ def read_task_split(source: Source, task: str, data_dir: str, split: str) -> Mat
     if task == "docstrings":
         return _split_of(read_docstring_task(), split)
     if task == source.task == "text":
-        return _split_of(_own_files(source), split)
+        return _as_trained(source, _split_of(_own_files(source), split))
     if not task.startswith("glue/"):
         unknown = "" if task in (source.task, "text") else f"--task={task} is unknown"
         if unknown:
@@ -100,6 +100,18 @@ def _own_files(source: Source) -> Task:
         text_columns=source.text_columns,
         label_column=config.get("label_column", "label"),
         eval_share=config.get("eval_share", 0.0),
+    )
+
+
+def _as_trained(source: Source, material: Material) -> Material:
+    """With a note if the files have changed since the run began."""
+    began = RunFolder(source.folder).read("config.json").get("fingerprints", {})
+    dataset = material.dataset
+    if began.get(f"data of {material.split}") == dataset.fingerprint:
+        return material
+    note = f"the data of {material.split} are not those of the run any more; they are scored as now"
+    return dataclasses.replace(
+        material, dataset=dataclasses.replace(dataset, notes=(*dataset.notes, note))
     )
 
 

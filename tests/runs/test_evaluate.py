@@ -173,6 +173,7 @@ class TestSplitsAndTasks:
             assert (record["task"], record["split"]) == ("text", "held_out")
             assert record["metrics"] == results["splits"]["held_out"]
             assert record["f1_of"] == results["f1_of"] == "positive"
+            assert not [note for note in record["notes"] if "any more" in note]
             assert record["majority_baseline"] == results["majority_baselines"]["held_out"]
         called = call("evaluate", f"--workdir={reviews_run}", "--split=train")
         assert called.code == 0, called
@@ -180,6 +181,18 @@ class TestSplitsAndTasks:
         assert train["examples"] + record["examples"] == 40
         told = refused("evaluate", f"--workdir={reviews_run}", "--split=heldout")
         assert "(did you mean 'held_out'?); it has: held_out, train" in told
+
+    def test_own_files_that_have_changed_are_said_to_have(self, reviews_run, tmp_path):
+        run = shutil.copytree(reviews_run, tmp_path / "run")
+        config = json.loads((run / "config.json").read_text())
+        rows = Path(config["config"]["train_file"]).read_text().splitlines(keepends=True)
+        (tmp_path / "fewer.csv").write_text("".join(rows[:-6]))
+        config["config"]["train_file"] = str(tmp_path / "fewer.csv")
+        (run / "config.json").write_text(json.dumps(config))
+        called = call("evaluate", f"--workdir={run}", "--split=train")
+        assert called.code == 0, called
+        notes = evaluation(run / "evaluations" / "text-train")["notes"]
+        assert notes[-1].startswith("the data of train are not those of the run any more")
 
     def test_each_split_of_a_run_has_its_baseline(self, mnli_run):
         results = json.loads((mnli_run / "results.json").read_text())
