@@ -189,9 +189,10 @@ class TestSplitsAndTasks:
         (tmp_path / "fewer.csv").write_text("".join(rows[:-6]))
         config["config"]["train_file"] = str(tmp_path / "fewer.csv")
         (run / "config.json").write_text(json.dumps(config))
-        called = call("evaluate", f"--workdir={run}", "--split=train")
+        output = tmp_path / "out"
+        called = call("evaluate", f"--workdir={run}", "--split=train", f"--output={output}")
         assert called.code == 0, called
-        notes = evaluation(run / "evaluations" / "text-train")["notes"]
+        notes = evaluation(output)["notes"]
         assert notes[-1].startswith("the data of train are not those of the run any more")
 
     def test_each_split_of_a_run_has_its_baseline(self, mnli_run):

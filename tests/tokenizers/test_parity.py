@@ -197,6 +197,7 @@ def test_packaged_file_as_the_library_reads_it(minilm_dir: Path) -> None:
         assert ours.encode(text) == library.encode(text, add_special_tokens=False).ids
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["uncased", "cased"])
 def test_transformers_loads_what_is_saved(
     request: pytest.FixtureRequest, tmp_path: Path, name: str
