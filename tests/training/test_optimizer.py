@@ -103,7 +103,7 @@ def test_gpt_adam_equals_numpy():
     for t in range(1, 11):
         gradients = draw(rng, 10.0)
         x = (t - 1) / 10
-        shape = x / 0.3 if x < 0.3 else 0.5 * (1 + np.cos(np.pi * x))
+        shape = x / 0.3 if x <= 0.3 else 0.5 * (1 + np.cos(np.pi * x))
         rate = 0.1 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * shape
         assert schedule(t - 1) == pytest.approx(rate, rel=1e-12)
         for k, g in clipped(gradients).items():
