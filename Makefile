@@ -35,7 +35,7 @@ demo: $(VENV)/.installed
 	$(BIN)/gptbert demo --workdir=demo
 
 test: $(VENV)/.test-tools
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not torch"
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile -m "not torch"
 
 test-parity: $(VENV)/.parity-tools
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m torch

@@ -38,8 +38,3 @@ def minilm_dir() -> Path:
 def pytest_make_parametrize_id(val):
     """Bytes make no names: what gzip writes depends on the second, and xdist compares names."""
     return "bytes" if isinstance(val, bytes) else None
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of long tests come first, so that no worker is alone with one of them at the end."""
-    items.sort(key=lambda item: Path(str(item.path)).parent.name not in ("runs", "training"))
