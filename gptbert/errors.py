@@ -35,3 +35,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ` (did you mean 'x'?)` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: at most 200 characters, a longer one cut in the middle."""
+    told = repr(value)
+    return told if len(told) <= 200 else f"{told[:97]}...{told[-97:]}"

@@ -26,7 +26,7 @@ from gptbert.runs.finetune import finetune
 from gptbert.runs.recipe import finetuning
 from gptbert.weights.huggingface_config import config_settings
 from gptbert.weights.huggingface_names import PREFIX, all_places
-from gptbert.weights.safetensors_files import write_safetensors
+from gptbert.weights.safetensors_files import open_tensors, write_safetensors
 
 WORDS = (
     "a", "the", "no", "not", "every", "some", "man", "woman", "dog", "cat", "child", "bird",
@@ -63,6 +63,17 @@ def make_bert_folder(folder: Path, classes: Sequence[str] | int = (), seed: int 
     (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in VOCABULARY))
     write_safetensors(folder / "model.safetensors", tensors)
     return folder
+
+
+def keep_one_token_type(folder: Path) -> None:
+    """Makes the BERT of a folder one that cannot tell the second text of a pair from the first."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"type_vocab_size": 1}))
+    files = open_tensors(folder)
+    tensors = {name: files.read(name) for name in files.shapes}
+    name = next(name for name in tensors if "token_type_embeddings" in name)
+    tensors[name] = tensors[name][:1]
+    write_safetensors(folder / "model.safetensors", tensors)
 
 
 def sentence(rng: np.random.Generator) -> str:

@@ -6,6 +6,7 @@ is answered with the nearest name, one of the wrong type with what was expected.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import re
@@ -83,12 +84,8 @@ def _get_config(path: Path, argument: str) -> ConfigDict:
     spec = importlib.util.spec_from_file_location(f"gptbert_config_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _told_in_one_sentence(path, f"config {path} cannot be read"):
         spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:  # a user's own file: whatever it raises is told in one sentence
-        raise UserError(f"config {path} cannot be read: {_told(error, path)}") from None
     make: Callable[..., ConfigDict] | None = getattr(module, "get_config", None)
     if make is None:
         raise UserError(f"config {path} has no function get_config()")
@@ -97,35 +94,38 @@ def _get_config(path: Path, argument: str) -> ConfigDict:
         raise UserError(f"config {path} takes no argument, but ':{argument}' was given")
     if not argument and any(each.default is each.empty for each in parameters):
         raise UserError(f"config {path} needs an argument: --config={path}:ARGUMENT")
-    try:
+    given = repr(argument) if argument else ""
+    with _told_in_one_sentence(path, f"config {path}: get_config({given}) fails"):
         config = make(argument) if argument else make()
-    except UserError:
-        raise
-    except Exception as error:
-        given = f"{argument!r}" if argument else ""
-        raise UserError(f"config {path}: get_config({given}) fails: {_told(error, path)}") from None
     if not isinstance(config, ConfigDict):
         kind = type(config).__name__
         raise UserError(f"config {path}: get_config() gives {kind}; expected a ConfigDict")
     return config
 
 
-def _told(error: Exception, path: Path) -> str:
-    """An error of a config file, with the line of that file where it happened."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}{where}"
+@contextlib.contextmanager
+def _told_in_one_sentence(path: Path, what: str) -> Iterator[None]:
+    """Whatever a config file, maybe the user's own, raises, with the line where it happened."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        where = f" (line {lines[-1]})" if lines else ""
+        raise UserError(f"{what}: {type(error).__name__}: {error}{where}") from None
 
 
-def explained_fields(*files: Path) -> str:
-    """The fields that recipes set, with their values and comments as they stand there.
+def explained_fields(recipe: Path) -> str:
+    """The fields that a recipe sets, with their values and comments as they stand there.
 
     Args:
-      files: Of lines `config.NAME = VALUE  # comment`; a comment on a line of its own is a heading.
+      recipe: A file of lines `config.NAME = VALUE  # comment`, a comment on a line of its own being
+        a heading.
     """
     lines, group = [], ""
-    for line in (line for file in files for line in file.read_text(encoding="utf-8").split("\n")):
+    for line in recipe.read_text(encoding="utf-8").split("\n"):
         if heading := re.fullmatch(r"    # (.*)", line):
             lines += ["", f"  {heading[1]}"]
         elif begun := re.fullmatch(r"    config\.(\w+) = ConfigDict\(", line):
@@ -143,7 +143,8 @@ def explained_fields(*files: Path) -> str:
 
 
 def _field_line(name: str, value: str, comment: str) -> str:
-    value = re.sub(r"placeholder\(\w+\)|task|model|objective", "", value).strip('"')
+    # What is unset, or an argument of the recipe, has no value to show.
+    value = "" if re.fullmatch(r"placeholder\(\w+\)|[a-z]+", value) else value.strip('"')
     return f"    {f'{name}={value}':<36}  {comment}".rstrip()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from gptbert.commands.arguments import Parser
 from gptbert.errors import UserError
 from gptbert.tokenizers import load_tokenizer
+from gptbert.weights.folders import tokenizer_beside
 
 HELP = "show the pieces, or their ids, of texts"
 
@@ -35,7 +36,9 @@ def main(arguments: list[str]) -> int:
     flags = parser.parse(arguments)
     if flags.text and flags.input is not None:
         parser.error("argument --input: not allowed with TEXT")
-    tokenizer = load_tokenizer(_place(flags.tokenizer), lowercase=False if flags.cased else None)
+    tokenizer = load_tokenizer(
+        tokenizer_beside(flags.tokenizer), lowercase=False if flags.cased else None
+    )
     out = sys.stdout.buffer
     try:
         for text in _texts(flags.text, flags.input):
@@ -67,12 +70,6 @@ def _parser() -> Parser:
     parser.add_argument("--ids", action="store_true", help="print ids instead of pieces")
     parser.add_argument("--input", metavar="FILE", help="read the lines of a file")
     return parser
-
-
-def _place(given: str) -> str:
-    """The folder of a run keeps its tokenizer in one of its own."""
-    run = os.path.isfile(os.path.join(given, "model.json"))
-    return os.path.join(given, "tokenizer") if run else given
 
 
 def _texts(texts: list[str], path: str | None) -> Iterator[str]:

@@ -29,7 +29,7 @@ from gptbert.models.presets import (
 from gptbert.pipeline.encode import Features
 from gptbert.pipeline.plan import cost_model
 from gptbert.runs.backbone import WORD_TABLE, add_gpt_tokens, encode_for, with_gpt_tokens
-from gptbert.runs.freezing import with_frozen
+from gptbert.runs.layers import choose_compute
 from gptbert.tasks.classification import Task, TextObjective, label_numbers
 from gptbert.tasks.glue import read_glue_task
 from gptbert.tasks.text import read_docstring_task, read_own_files
@@ -40,8 +40,8 @@ from gptbert.training.products import choose_products
 from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
+from gptbert.weights.folders import tokenizer_beside
 from gptbert.weights.pretrained import check_pairs, check_vocabulary
-from gptbert.weights.run_folder import tokenizer_beside
 from gptbert.weights.sources import Weights, read_weights
 
 LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
@@ -216,14 +216,12 @@ def assemble(config: ConfigDict) -> Assembly:
         )
     tokens = int(features["train"].lengths.sum()) * config.num_epochs
     products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
-    compute = Compute(products.arrays, _scan_layers(config), config.remat)
 
     def building(compute: Compute) -> Any:
         outputs = max(1, len(classes))
         return functools.partial(_classifier, model, compute, outputs, pooling=config.pooling)
 
-    asked = config.scan_layers is True
-    compute = with_frozen(config.frozen, compute, building, asked=asked)
+    compute = choose_compute(config, products.arrays, building)
     build = building(compute)
     graph, _ = describe(build)
     optimizer = make_optimizer(
@@ -297,13 +295,6 @@ def _shape(config: ConfigDict, weights: Weights | None) -> ModelConfig:
             raise UserError("random weights need --config.tokenizer=DIR|vocab.txt")
         rates["vocabulary"] = load_tokenizer(config.tokenizer).vocabulary_size
     return dataclasses.replace(shape, **rates)
-
-
-def _scan_layers(config: ConfigDict) -> bool:
-    """Unrolled layers step faster on CPU; scanned ones compile in seconds on accelerators."""
-    if config.scan_layers is not None:
-        return config.scan_layers
-    return jax.default_backend() != "cpu"
 
 
 def _adopt_head(

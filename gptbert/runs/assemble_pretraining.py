@@ -36,7 +36,7 @@ from gptbert.pipeline.plan import CostModel, cost_model
 from gptbert.pipeline.pretraining_plan import PhasedPlan, phase_steps, plan_instances, plan_windows
 from gptbert.runs.assemble import LARGEST_SEED
 from gptbert.runs.backbone import without_gpt_tokens
-from gptbert.runs.freezing import with_frozen
+from gptbert.runs.layers import choose_compute
 from gptbert.runs.pretraining_recipe import check_read
 from gptbert.runs.pretraining_stores import (
     check_tokenizer,
@@ -144,10 +144,8 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     steps = phase_steps(phases, config.steps)
     tokens = sum(count * config.batch_size * length for length, count in steps)
     products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
-    compute = Compute(products.arrays, _scan_layers(config), config.remat)
     building = functools.partial(_builder, config.objective, model)
-    asked = config.scan_layers is True
-    compute = with_frozen(config.frozen, compute, building, asked=asked)
+    compute = choose_compute(config, products.arrays, building)
     build = building(compute)
     graph, wanted = describe(build)
     start: Parameters = {}
@@ -388,13 +386,6 @@ def _held_out(
     return held_out_instances(
         mixture, tokenizer, creation=creation, masking=masking, costs=costs, **sizes
     )
-
-
-def _scan_layers(config: ConfigDict) -> bool:
-    """Unrolled layers step faster on CPU; scanned ones compile in seconds on accelerators."""
-    if config.scan_layers is not None:
-        return config.scan_layers
-    return jax.default_backend() != "cpu"
 
 
 def parameter_count(parameters: Parameters) -> int:

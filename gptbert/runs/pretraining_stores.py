@@ -15,7 +15,7 @@ from gptbert.pipeline.store import TokenStore
 from gptbert.pipeline.store_format import SPLITS
 from gptbert.tokenizers import Tokenizer, holds_tokenizer, load_tokenizer
 from gptbert.tokenizers.compare import difference
-from gptbert.weights.run_folder import tokenizer_beside
+from gptbert.weights.folders import tokenizer_beside
 
 
 def read_mixture(config: ConfigDict) -> Mixture:

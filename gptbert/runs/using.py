@@ -26,6 +26,7 @@ from gptbert.pipeline.encode import Features
 from gptbert.pipeline.packing import Shape
 from gptbert.pipeline.plan import ScoringPlan
 from gptbert.runs.backbone import encode_for
+from gptbert.runs.layers import scans_layers
 from gptbert.runs.scoring import collect
 from gptbert.tasks.classification import TextObjective
 from gptbert.tasks.glue import UNORDERED
@@ -35,9 +36,10 @@ from gptbert.training.products import choose_products
 from gptbert.training.sharding import make_layout, usable_devices
 from gptbert.training.state import computed_form
 from gptbert.training.step import Training, jit_score
+from gptbert.weights.folders import is_run_folder
 from gptbert.weights.huggingface import read_huggingface
 from gptbert.weights.pretrained import check_pairs, check_vocabulary
-from gptbert.weights.run_folder import is_run_folder, read_run
+from gptbert.weights.run_folder import read_run
 from gptbert.weights.sources import fingerprint
 
 # Tokens of one batch: what keeps a CPU's caches, or one accelerator, busy.
@@ -214,7 +216,7 @@ class Classifier:
         trained = Compute(source.training.get("compute_dtype", "float32")).dtype
         dtype = compute_dtype or choose_products(trained, 0.0).arrays  # as it was scored there
         # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
-        compute = Compute(dtype, scan_layers=jax.default_backend() != "cpu")
+        compute = Compute(dtype, scan_layers=scans_layers())
         self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
         check_vocabulary(source.config, self.tokenizer, str(source.folder))
         self.layout = make_layout()

@@ -38,7 +38,7 @@ class Training:
       optimizer: From `gptbert.training.optimizer.make_optimizer`.
       layout: Where arrays live.
       frozen: Patterns of parameter paths, layers numbered, that are not trained. Layers that are
-        stacked to be scanned are frozen together or not at all (`runs.freezing`).
+        stacked to be scanned are frozen together or not at all (`runs.layers`).
       dropout: False switches dropout off (tests, the exactness of packing).
       products: By which library the update multiplies; scoring is always XLA's own.
     """

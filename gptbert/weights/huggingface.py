@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gptbert.errors import UserError
+from gptbert.errors import UserError, shown
 from gptbert.models.presets import BertConfig, ModelConfig
 from gptbert.weights import huggingface_config, huggingface_names
 from gptbert.weights.huggingface_bert import head_places
@@ -261,7 +261,7 @@ def _labels(
     count = len(bias)
     if not isinstance(names, dict) or set(names) != {str(n) for n in range(len(names))}:
         raise UserError(
-            f"{path}: id2label is {_short(names)}; expected the keys '0', '1', ... each once"
+            f"{path}: id2label is {shown(names)}; expected the keys '0', '1', ... each once"
         )
     if len(names) != count:
         raise UserError(
@@ -270,12 +270,7 @@ def _labels(
         )
     labels = tuple(names[str(n)] for n in range(count))
     if not all(isinstance(label, str) and label for label in labels):
-        raise UserError(f"{path}: id2label is {_short(names)}; expected names")
+        raise UserError(f"{path}: id2label is {shown(names)}; expected names")
     if len(set(labels)) != count:
-        raise UserError(f"{path}: id2label gives one name to two classes: {_short(names)}")
+        raise UserError(f"{path}: id2label gives one name to two classes: {shown(names)}")
     return None if count == 1 or all(map(_GENERIC_LABEL.match, labels)) else labels
-
-
-def _short(value: object) -> str:
-    told = repr(value)
-    return told if len(told) <= 200 else f"{told[:197]}..."

@@ -26,6 +26,7 @@ from gptbert.pipeline.encode import GPT_TOKENS, Features, encode_texts
 from gptbert.pipeline.packing import Shape
 from gptbert.pipeline.plan import ScoringPlan
 from gptbert.tokenizers import Tokenizer, load_tokenizer
+from gptbert.weights.folders import is_run_folder
 from gptbert.weights.huggingface import read_huggingface
 
 BATCH_TOKENS = 2048  # of one batch of `encode`; about what keeps two CPU cores busy
@@ -219,7 +220,7 @@ def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> Pretrained:
     """
     compute = Compute(dtype=dtype)
     folder = Path(path)
-    if _is_run_folder(folder):
+    if is_run_folder(folder):
         return _load_run(folder, compute)
     weights = read_huggingface(folder)
     tokenizer = load_tokenizer(folder)
@@ -260,11 +261,6 @@ def check_pairs(config: ModelConfig, texts: int, source: str) -> None:
             f"the model in {source} has one token type (type_vocab_size 1), which cannot tell the "
             "two texts of a pair apart; expected single texts, or a BERT with two"
         )
-
-
-def _is_run_folder(folder: Path) -> bool:
-    """As `run_folder.is_run_folder`, without importing the checkpoint library."""
-    return (folder / "model.json").is_file()
 
 
 def _load_run(folder: Path, compute: Compute) -> Pretrained:

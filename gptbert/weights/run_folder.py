@@ -86,17 +86,6 @@ def _check_same_shape(folder: Path, config: ModelConfig) -> None:
         )
 
 
-def is_run_folder(path: Path) -> bool:
-    """True for the --workdir of a run."""
-    return (path / "model.json").is_file()
-
-
-def tokenizer_beside(weights: str | Path) -> Path:
-    """Where the tokenizer of a run folder or a Hugging Face folder lies."""
-    folder = Path(weights)
-    return folder / "tokenizer" if is_run_folder(folder) else folder
-
-
 def read_description(folder: Path) -> Description:
     """Reads `model.json`; raises UserError if it is missing or damaged."""
     path = folder / "model.json"

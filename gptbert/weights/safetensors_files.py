@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from gptbert.errors import UserError
+from gptbert.errors import UserError, shown
 
 FILE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -211,7 +211,7 @@ def _read_index(folder: Path) -> dict[str, str]:
     for file in index.values():
         if not isinstance(file, str) or not _is_plain(file):
             raise UserError(
-                f"{path} names the file {_shown(file)}; expected safetensors files beside the "
+                f"{path} names the file {shown(file)}; expected safetensors files beside the "
                 "index, none outside of its folder"
             )
     return index
@@ -220,11 +220,6 @@ def _read_index(folder: Path) -> dict[str, str]:
 def _is_plain(name: str) -> bool:
     is_short = len(name.encode(errors="surrogatepass")) <= MAX_NAME_BYTES
     return is_short and name.endswith(".safetensors") and not set(name) & set("/\\:\0")
-
-
-def _shown(value: object) -> str:
-    told = repr(value)
-    return told if len(told) <= 200 else f"{told[:97]}...{told[-97:]}"
 
 
 def _no_weights(folder: Path) -> str:

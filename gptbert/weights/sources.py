@@ -12,9 +12,10 @@ import numpy as np
 
 from gptbert.errors import UserError
 from gptbert.models.presets import GptConfig, ModelConfig
+from gptbert.weights.folders import is_run_folder
 from gptbert.weights.huggingface import read_huggingface
 from gptbert.weights.huggingface_names import naming
-from gptbert.weights.run_folder import Head, is_run_folder, read_run
+from gptbert.weights.run_folder import Head, read_run
 
 # First parts of the paths of what each kind of training puts on the backbone.
 _HEADS = {

@@ -17,7 +17,14 @@ import pytest
 from gptbert.weights import checkpoints
 from gptbert.weights.safetensors_files import open_tensors, write_safetensors
 from tests.fabricated import contents, flags, make_glue
-from tests.fixtures_runs import VOCABULARY, call, make_bert_folder, make_reviews, refused
+from tests.fixtures_runs import (
+    VOCABULARY,
+    call,
+    keep_one_token_type,
+    make_bert_folder,
+    make_reviews,
+    refused,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
@@ -136,13 +143,7 @@ def test_weights_that_are_not_finite(sentence: Refused, bert: Path) -> None:
 def test_pairs_for_a_model_with_one_token_type(
     sentence: Refused, glue: Path, bert: Path, tmp_path: Path
 ) -> None:
-    config = json.loads((bert / "config.json").read_text())
-    (bert / "config.json").write_text(json.dumps(config | {"type_vocab_size": 1}))
-    files = open_tensors(bert)
-    tensors = {name: files.read(name) for name in files.shapes}
-    name = next(name for name in tensors if "token_type_embeddings" in name)
-    tensors[name] = tensors[name][:1]
-    write_safetensors(bert / "model.safetensors", tensors)
+    keep_one_token_type(bert)
     assert "has one token type (type_vocab_size 1), which cannot tell the two texts" in sentence()
 
 

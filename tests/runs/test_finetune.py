@@ -354,7 +354,7 @@ def test_frozen_layers(
     glue: Path, bert_dir: Path, tmp_path: Path, scanned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also on accelerators, where layers are scanned unless their number matters."""
-    monkeypatch.setattr("gptbert.runs.assemble._scan_layers", lambda config: scanned)
+    monkeypatch.setattr("gptbert.runs.layers.scans_layers", lambda: scanned)
     frozen = "('embeddings', 'layers/0/')"
     train(glue, bert_dir, tmp_path / "run", num_epochs=1, frozen=frozen)
     start, end = read_bert(bert_dir).parameters, parameters(tmp_path / "run")

@@ -10,9 +10,8 @@ from gptbert.errors import UserError
 from gptbert.pipeline.store import TokenStore
 from gptbert.runs.assemble_pretraining import assemble_pretraining
 from gptbert.runs.pretrain import pretrain
-from gptbert.weights.safetensors_files import open_tensors, write_safetensors
 from tests.fixtures_pretraining import tiny_config
-from tests.fixtures_runs import VOCABULARY, WORDS
+from tests.fixtures_runs import VOCABULARY, WORDS, keep_one_token_type
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
@@ -52,13 +51,7 @@ def test_a_store_made_with_the_folder_of_the_weights_fits(tmp_path, texts, bert_
 
 def test_one_token_type_cannot_learn_next_sentences(tmp_path, texts, bert_dir):
     weights = shutil.copytree(bert_dir, tmp_path / "weights")
-    settings = json.loads((weights / "config.json").read_text())
-    (weights / "config.json").write_text(json.dumps(settings | {"type_vocab_size": 1}))
-    files = open_tensors(weights)
-    tensors = {name: files.read(name) for name in files.shapes}
-    name = next(name for name in tensors if "token_type" in name)
-    tensors[name] = tensors[name][:1]
-    write_safetensors(weights / "model.safetensors", tensors)
+    keep_one_token_type(weights)
     made = store(tmp_path, texts, bert_dir)
     config = tiny_config("test-bert", made, init_from=str(weights))
     with pytest.raises(UserError, match="has one token type"):

@@ -9,7 +9,8 @@ import pytest
 from gptbert.errors import UserError
 from gptbert.models.presets import GptConfig
 from gptbert.weights.checkpoints import Checkpoints
-from gptbert.weights.run_folder import is_run_folder, read_description, read_run, write_description
+from gptbert.weights.folders import is_run_folder
+from gptbert.weights.run_folder import read_description, read_run, write_description
 from tests.weights import bert_folders, gpt_folders
 
 LEFT_TO_RIGHT = dataclasses.replace(bert_folders.CONFIG, left_to_right=True)
