@@ -4,7 +4,8 @@
         --config.text_columns=review --config.label_column=stars --config.init_from=BERT \
         --workdir=runs/reviews
 
-Classes are those found in the data; a column of fractional numbers is a score. Without
+Classes are those found in the data; a column of fractional numbers is a score, unless
+`label_kind` says otherwise: `classes` for half stars, `score` for whole ones. Without
 `eval_file`, `eval_share` of the training rows is held out by a hash of their texts.
 Hardware, cost and result depend on the data; `--dry_run` estimates the cost first.
 """
@@ -19,5 +20,6 @@ def get_config():
     config.eval_file = ""
     config.text_columns = ("sentence",)
     config.label_column = "label"
+    config.label_kind = "auto"  # or 'classes' (names, also of numbers), 'score'; else by the data
     config.eval_share = 0.1
     return config

@@ -219,4 +219,5 @@ def reviews_run(tmp_path_factory, bert_dir) -> Path:
     config.train_file = str(make_reviews(tmp_path_factory.mktemp("own") / "reviews.csv"))
     config.eval_file, config.eval_share, config.max_length = "", 0.3, 32
     config.text_columns, config.label_column = ("review",), "verdict"
+    config.label_kind = "auto"
     return quick_run(config, bert_dir, tmp_path_factory.mktemp("runs") / "reviews")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from gptbert.commands.arguments import Parser
+from gptbert.datasets.lines import DAMAGE, open_file
 from gptbert.errors import UserError
 from gptbert.tokenizers import load_tokenizer
 from gptbert.weights.folders import tokenizer_beside
@@ -68,7 +70,7 @@ def _parser() -> Parser:
         "--cased", action="store_true", help="WordPiece: do not lower-case, whatever the files say"
     )
     parser.add_argument("--ids", action="store_true", help="print ids instead of pieces")
-    parser.add_argument("--input", metavar="FILE", help="read the lines of a file")
+    parser.add_argument("--input", metavar="FILE", help="read the lines of a file, also .gz or .xz")
     return parser
 
 
@@ -86,8 +88,12 @@ def _lines(path: str | None) -> Iterator[str]:
         if path is None:
             yield from _decoded(_without_ends(sys.stdin.buffer), name, "line")
         else:
-            with open(path, "rb") as file:
+            with open_file(Path(path)) as file:
                 yield from _decoded(_without_ends(file), name, "line")
+    except DAMAGE as error:
+        raise UserError(
+            f"{name}: the compressed file is damaged or cut short ({error}); fetch it again"
+        ) from error
     except OSError as error:
         raise UserError(f"cannot read {name}: {error.strerror}") from error
 

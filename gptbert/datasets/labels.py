@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from gptbert.errors import UserError, nearest
+
+# What a column of labels is: names, numbers to be learnt, or (`auto`) whatever it looks like.
+LabelKind = Literal["auto", "classes", "score"]
+LABEL_KINDS: tuple[LabelKind, ...] = ("auto", "classes", "score")
 
 # Narrower than `float()`, which also takes `nan`, `infinity`, `1_000` and digits of any script.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -18,7 +23,7 @@ def resolve_labels(
     where: str,
     labels: Iterable[tuple[int, str]],
     classes: tuple[str, ...] | None,
-    regression: bool,
+    kind: LabelKind,
 ) -> tuple[Mapping[str, str | float], tuple[str, ...]]:
     """Finds out what the labels of a column are.
 
@@ -26,7 +31,8 @@ def resolve_labels(
       where: The file, for messages.
       labels: (line, label as written) of every labelled row.
       classes: The only classes allowed, or None to find them.
-      regression: The labels must be scores.
+      kind: `classes` takes any labels for names, `score` refuses what is not a number, `auto`
+        finds scores where every label is a number and one of them is not whole.
 
     Returns:
       label as written -> class name or score, and the classes (empty for scores).
@@ -37,7 +43,7 @@ def resolve_labels(
     lines: dict[str, int] = {}
     for line, label in labels:
         lines.setdefault(label, line)
-    if regression or (classes is None and _are_scores(lines)):
+    if kind == "score" or (kind == "auto" and classes is None and _are_scores(lines)):
         return {label: _score(where, line, label) for label, line in lines.items()}, ()
     if classes is None:
         classes = _find_classes(where, lines)
@@ -76,8 +82,8 @@ def _find_classes(where: str, lines: Mapping[str, int]) -> tuple[str, ...]:
     if len(lines) < 2:
         found = f"only the label {next(iter(lines))!r}" if lines else "no labels"
         raise UserError(f"{where}: {found}; a classifier needs at least two classes")
-    if are_whole_numbers(lines):
-        return tuple(sorted(lines, key=int))
+    if all(_NUMBER.fullmatch(label) for label in lines):
+        return tuple(sorted(lines, key=float))
     return tuple(sorted(lines))
 
 

@@ -19,6 +19,8 @@ from gptbert.errors import UserError
 # Longer "lines" come from files that are not text; reading one must not take all memory.
 MAX_LINE_BYTES = 1 << 24
 COMPRESSIONS = ("", ".xz", ".gz")
+# What reading a cut or fake compressed file raises.
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -84,9 +86,9 @@ def _raw_lines(source: Path | BinaryIO) -> Iterator[bytes]:
         if not isinstance(source, Path):
             yield from iter(lambda: source.readline(MAX_LINE_BYTES + 1), b"")
             return
-        with _open(source) as stream:
+        with open_file(source) as stream:
             yield from iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b"")
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+    except DAMAGE as error:
         raise UserError(
             f"{source}: the compressed file is damaged or cut short ({error}); fetch it again"
         ) from error
@@ -94,7 +96,8 @@ def _raw_lines(source: Path | BinaryIO) -> Iterator[bytes]:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
-def _open(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """The bytes of a plain, `.gz` or `.xz` file; reading them may raise one of `DAMAGE`."""
     if path.suffix == ".xz":
         return lzma.open(path)  # type: ignore[return-value]
     if path.suffix == ".gz":

@@ -21,7 +21,7 @@ from gptbert.datasets.columns import (
     format_of,
     read_columns,
 )
-from gptbert.datasets.labels import are_whole_numbers, resolve_labels
+from gptbert.datasets.labels import LabelKind, are_whole_numbers, resolve_labels
 from gptbert.errors import UserError
 
 MOST_PLAIN_CLASSES = 10  # of whole numbers; more of them are often meant as scores
@@ -33,21 +33,23 @@ def read_text_file(
     text_columns: Sequence[str] = ("sentence",),
     label_column: str = "label",
     classes: tuple[str, ...] | None = None,
-    regression: bool = False,
+    label_kind: LabelKind = "auto",
     require_labels: bool = True,
 ) -> Dataset:
     """Reads a whole `.tsv`, `.csv` or `.jsonl` file (also `.gz`, `.xz`).
 
     Labels are scores when every one is a number and one of them is not whole; otherwise they are
-    class names, sorted (by value if all are whole numbers). Rows of SNLI and MNLI on whose label
-    the annotators did not agree (`is_undecided`) are left out and counted.
+    class names, sorted (by value if all are numbers). `label_kind` decides it instead. Rows of
+    SNLI and MNLI on whose label the annotators did not agree (`is_undecided`) are left out and
+    counted.
 
     Args:
       path: The file.
       text_columns: One column, or two for pairs.
       label_column: Where the labels stand; empty for a file to be read without labels.
       classes: The classes of a model in its order; other labels are refused. Default: found.
-      regression: Labels must be numbers (the evaluation file of a model of scores).
+      label_kind: `score` or `classes` where it is known what the labels are, as for the
+        evaluation file of a model.
       require_labels: Refuse rows without label; else a missing column or label gives None.
 
     Raises:
@@ -70,18 +72,24 @@ def read_text_file(
     values: Any = {}
     found = classes or ()
     if labels:
-        values, found = resolve_labels(str(path), labels, classes, regression)
+        values, found = resolve_labels(str(path), labels, classes, label_kind)
     examples = [
         Example(str(number), row.texts, None if row.label is None else values[row.label])
         for number, row in numbered
     ]
-    notes = list(_notes(path, rows, labels, scores=not found))
+    notes = list(_notes(path, rows, labels))
+    guessed = label_kind == "auto" and classes is None and bool(labels)
+    if guessed and not found:
+        notes.append(
+            f"the labels of {path} are scores, for instance {labels[0][1]}; to tell them apart as "
+            "names instead: --config.label_kind=classes"
+        )
     if undecided:
         notes.append(f"{undecided} rows of {path} without agreement (label '-') were left out")
-    if classes is None and len(found) > MOST_PLAIN_CLASSES and are_whole_numbers(found):
+    if guessed and len(found) > MOST_PLAIN_CLASSES and are_whole_numbers(found):
         notes.append(
-            f"the labels of {path} are whole numbers, taken for {len(found)} classes; to learn a "
-            "score, divide them so that one is not whole, for instance 0.37 for 37"
+            f"the labels of {path} are whole numbers, taken for {len(found)} classes; to learn "
+            "them as a score: --config.label_kind=score"
         )
     return Dataset(path.name, examples, found, str(path), digest.hexdigest(), tuple(notes))
 
@@ -169,14 +177,10 @@ def _part_fingerprint(fingerprint: str, share: float, seed: int, role: str) -> s
     return hashlib.sha256(json.dumps([fingerprint, share, seed, role]).encode()).hexdigest()
 
 
-def _notes(
-    path: Path, rows: list[Row], labels: list[tuple[int, str]], *, scores: bool
-) -> Iterator[str]:
+def _notes(path: Path, rows: list[Row], labels: list[tuple[int, str]]) -> Iterator[str]:
     empty = [row.line for row in rows if not all(row.texts)]
     if empty:
         shown = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
         yield f"{len(empty)} rows of {path} have an empty text (lines {shown})"
     if labels and len(labels) < len(rows):
         yield f"{len(rows) - len(labels)} of {len(rows)} rows of {path} have no label"
-    if labels and scores:
-        yield f"the labels of {path} are scores, for instance {labels[0][1]}"

@@ -117,6 +117,11 @@ def _checked_results(path: Path) -> dict[str, Any]:
     _check_kinds(path, results, kinds)
     for key in ("metrics", "majority_baseline", "before"):
         _check_numbers(path, key, results.get(key) or {})
+    for key in ("splits", "majority_baselines"):
+        by_split = results.get(key) or {}
+        _check_kinds(path, {key: by_split}, {key: (dict, "an object of splits")})
+        for split, values in by_split.items():
+            _check_numbers(path, f"{key}.{split}", values or {})
     for row in results.get("predictions") or []:
         _check_prediction(path, row)
     if _is_pretraining(results):

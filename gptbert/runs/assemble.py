@@ -117,6 +117,7 @@ def read_task(config: ConfigDict) -> Task:
             config.eval_file,
             text_columns=config.text_columns,
             label_column=config.label_column,
+            label_kind=config.label_kind,
             eval_share=config.eval_share,
         )
     if config.task == "docstrings":
@@ -207,7 +208,7 @@ def assemble(config: ConfigDict) -> Assembly:
         )
         for split, dataset in datasets.items()
     }
-    notes += _told_sizes(config, features)
+    notes += _told(config, features)
     longest = int(features["train"].lengths.max())
     if 0 < config.row_length < longest:
         raise UserError(
@@ -242,11 +243,16 @@ def assemble(config: ConfigDict) -> Assembly:
     )  # fmt: skip
 
 
-def _told_sizes(config: ConfigDict, features: dict[str, Features]) -> list[str]:
-    """What the sizes of the data do to a run: texts that are cut, a batch with repetitions."""
+def _told(config: ConfigDict, features: dict[str, Features]) -> list[str]:
+    """What a run does that may surprise: texts cut, a batch with repetitions, no way to export."""
     cut = {split: int(each.truncated.sum()) for split, each in features.items()}
     told = [f"{n:,} of {len(features[split]):,} of {split}" for split, n in cut.items() if n]
     notes = []
+    if config.pooling == "mean":
+        notes.append(
+            "--config.pooling=mean: `gptbert export` will refuse the classifier, for which "
+            "transformers has no class"
+        )
     if told:
         notes.append(
             f"texts longer than --config.max_length={config.max_length} are cut: {', '.join(told)}"

@@ -99,6 +99,7 @@ def _own_files(source: Source) -> Task:
         config.get("eval_file", ""),
         text_columns=source.text_columns,
         label_column=config.get("label_column", "label"),
+        label_kind=config.get("label_kind", "auto"),
         eval_share=config.get("eval_share", 0.0),
     )
 
@@ -151,7 +152,7 @@ def read_labelled_file(
         text_columns=texts,
         label_column=label,
         classes=source.classes or None,
-        regression=source.is_regression,
+        label_kind="score" if source.is_regression else "classes",
     )
     return Material(dataset, "file", path.name, metrics_of(source.classes))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.docstrings import read_docstrings
+from gptbert.datasets.labels import LABEL_KINDS, LabelKind
 from gptbert.datasets.text_files import read_text_file, split_by_hash
 from gptbert.errors import UserError
 from gptbert.tasks.classification import Task
@@ -25,6 +26,7 @@ def read_own_files(
     *,
     text_columns: tuple[str, ...],
     label_column: str,
+    label_kind: LabelKind,
     eval_share: float,
 ) -> Task:
     """Reads the user's file(s); raises UserError for bad input."""
@@ -32,11 +34,16 @@ def read_own_files(
         raise UserError("no data: expected --config.train_file=FILE (TSV, CSV or JSONL)")
     if not label_column:
         raise UserError("no labels: expected --config.label_column=NAME, the column they stand in")
+    if label_kind not in LABEL_KINDS:
+        raise UserError(
+            f"--config.label_kind is {label_kind!r}, expected {' or '.join(map(repr, LABEL_KINDS))}"
+        )
     columns: dict[str, Any] = {"text_columns": tuple(text_columns), "label_column": label_column}
-    train = read_text_file(Path(train_file), **columns)
+    train = read_text_file(Path(train_file), **columns, label_kind=label_kind)
     if eval_file:
+        kind: LabelKind = "score" if train.is_regression else "classes"
         held_out = read_text_file(
-            Path(eval_file), **columns, classes=train.classes, regression=train.is_regression
+            Path(eval_file), **columns, classes=train.classes, label_kind=kind
         )
         name = "dev"
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import os
 import re
 import shlex
@@ -101,6 +103,23 @@ def test_refuses_what_is_not_utf8(
         tokenize.main([vocab, f"--input={path}"])
     with pytest.raises(UserError, match=r"TEXT, argument 2: byte 0xe9"):
         tokenize.main([vocab, "play", "caf\udce9"])
+
+
+def test_reads_compressed_files(
+    vocab: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for suffix, compress in ((".gz", gzip.compress), (".xz", lzma.compress)):
+        path = tmp_path / f"texts{suffix}"
+        path.write_bytes(compress(b"play\nplaying\n"))
+        assert tokenize.main([vocab, f"--input={path}"]) == 0
+        assert capsysbinary.readouterr().out == b"play\nplay ##ing\n"
+        path.write_bytes(path.read_bytes()[:-6])
+        with pytest.raises(UserError, match=f"texts{suffix}: the compressed file is damaged"):
+            tokenize.main([vocab, f"--input={path}"])
+        path.write_bytes(b"play\n")
+        with pytest.raises(UserError, match=f"texts{suffix}: the compressed file is damaged"):
+            tokenize.main([vocab, f"--input={path}"])
+        capsysbinary.readouterr()  # what came before the cut was printed
 
 
 def test_refuses_missing_files(vocab: str, tmp_path: Path) -> None:

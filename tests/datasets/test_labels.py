@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gptbert.datasets.labels import resolve_labels
+from gptbert.datasets.labels import LabelKind, resolve_labels
 from gptbert.errors import UserError
 
 
-def _resolve(labels: list[str], classes=None, regression: bool = False):
-    return resolve_labels("data.tsv", list(enumerate(labels, start=2)), classes, regression)
+def _resolve(labels: list[str], classes=None, kind: LabelKind = "auto"):
+    return resolve_labels("data.tsv", list(enumerate(labels, start=2)), classes, kind)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,17 @@ def test_scores_are_numbers_of_which_one_is_not_whole() -> None:
 
 
 def test_scores_asked_for_may_all_be_whole() -> None:
-    assert _resolve(["1", "2"], regression=True) == ({"1": 1.0, "2": 2.0}, ())
+    assert _resolve(["1", "2"], kind="score") == ({"1": 1.0, "2": 2.0}, ())
+
+
+def test_names_asked_for_may_be_fractions_and_stand_by_value() -> None:
+    assert _resolve(["10.5", "2.0", "0.5"], kind="classes")[1] == ("0.5", "2.0", "10.5")
 
 
 @pytest.mark.parametrize("label", ["high", "nan", "1e999", ""])
 def test_scores_asked_for_must_be_numbers(label: str) -> None:
     with pytest.raises(UserError, match=rf"data.tsv:3: label '{label}' is not a number"):
-        _resolve(["1.5", label], regression=True)
+        _resolve(["1.5", label], kind="score")
 
 
 @pytest.mark.parametrize(
@@ -79,4 +83,4 @@ def test_numbers_are_no_scores_where_classes_are_given() -> None:
 def test_scores_beyond_float32_are_refused() -> None:
     labels = [(2, "0.5"), (3, "-1e39")]
     with pytest.raises(UserError, match=r"own\.csv:3: label '-1e39' is too large"):
-        resolve_labels("own.csv", labels, None, False)
+        resolve_labels("own.csv", labels, None, "auto")

@@ -54,13 +54,16 @@ def test_scores_are_recognised_and_said(tmp_path: Path) -> None:
     dataset = read_text_file(_file(tmp_path, "d.tsv", "sentence\tlabel\na\t3.25\nb\t4\n"))
     assert [example.label for example in dataset.examples] == [3.25, 4.0]
     assert dataset.is_regression
-    assert dataset.notes[0].endswith("are scores, for instance 3.25")
+    assert "are scores, for instance 3.25; to tell them apart as names" in dataset.notes[0]
+    path = _file(tmp_path, "halves.tsv", "sentence\tlabel\na\t3.5\nb\t4\n")
+    named = read_text_file(path, label_kind="classes")
+    assert named.classes == ("3.5", "4") and named.notes == ()
 
 
 def test_evaluation_file_is_read_with_the_models_labels(tmp_path: Path) -> None:
     path = _file(tmp_path, "d.tsv", "sentence\tlabel\na\t1\nb\t1\n")
     assert read_text_file(path, classes=("1", "0")).classes == ("1", "0")
-    assert read_text_file(path, regression=True).examples[0].label == 1.0
+    assert read_text_file(path, label_kind="score").examples[0].label == 1.0
     with pytest.raises(UserError, match=r"d.tsv: only the label '1'; a classifier needs at least"):
         read_text_file(path)
     with pytest.raises(UserError, match=r"d.tsv:2: unknown label '1'; known labels: no, yes"):
@@ -112,7 +115,10 @@ def test_many_whole_numbers_are_said_to_be_classes(tmp_path: Path) -> None:
 
     assert notes(10) == ()
     (note,) = notes(11)
-    assert "whole numbers, taken for 11 classes; to learn a score, divide them" in note
+    assert (
+        "whole numbers, taken for 11 classes; to learn them as a score: --config.label_kind=score"
+        in note
+    )
 
 
 def test_truth_values_of_json_are_classes(tmp_path: Path) -> None:

@@ -233,6 +233,7 @@ def test_a_missing_tensor(sentence: Refused, bert: Path) -> None:
         ("batch_size=0", "--config.batch_size is 0, expected at least 1"),
         ("max_length=-1", "--config.max_length is -1, expected at least 1"),
         ("num_epochs=0", "--config.num_epochs is 0.0, expected a positive number"),
+        ("num_epochs=1e12", "--config.num_epochs=1e+12 of 60 examples plans 6e+13 examples"),
         ("num_epochs=-3", "--config.num_epochs is -3.0, expected a positive number"),
         ("learning_rate=nan", "--config.learning_rate is nan, expected a positive number"),
         ("learning_rate=inf", "--config.learning_rate is inf, expected a positive number"),
@@ -294,6 +295,10 @@ def test_no_workdir(glue: Path, bert: Path) -> None:
         ("text_columns=", "text_columns=nothing: expected the name of one column, or two"),
         ("text_columns=a,b,c", "text_columns=a, b, c: expected the name of one column, or two"),
         ("text_columns=(1,2)", "text_columns=1, 2: expected the name of one column, or two"),
+        (
+            "label_kind=stars",
+            "--config.label_kind is 'stars', expected 'auto' or 'classes' or 'score'",
+        ),
         ("eval_share=1.5", "--config.eval_share is 1.5, expected a share between 0 and 1"),
         ("eval_file=other.csv", "other.csv:2: unknown label 'so-so'"),
     ],
