@@ -44,6 +44,7 @@ from gptbert.weights.folders import tokenizer_beside
 from gptbert.weights.pretrained import check_pairs, check_vocabulary
 from gptbert.weights.sources import Weights, read_weights
 
+MOST_DRAWN = 100_000_000  # examples of all steps: a plan of so many takes minutes and gigabytes
 LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
 
 
@@ -195,6 +196,12 @@ def assemble(config: ConfigDict) -> Assembly:
     for dataset in (*task.evaluation.values(), *task.test.values()):
         notes += dataset.notes
     classes, start = _adopt_head(task, weights, config.pooling, notes)
+    examples = len(task.train.examples)
+    if (drawn := examples * config.num_epochs) > MOST_DRAWN:
+        raise UserError(
+            f"--config.num_epochs={config.num_epochs:g} of {examples:,} examples plans "
+            f"{drawn:.3g} examples; expected at most {MOST_DRAWN:,}"
+        )
     datasets = {"train": task.train, **task.evaluation, **task.test}
     check_pairs(model, len(task.train.examples[0].texts), config.init_from or config.model)
     features = {

@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.submission import write_submission
-from gptbert.errors import UserError
 from gptbert.metrics.glue import confusion_matrix, is_constant, majority_baseline
 from gptbert.pipeline.plan import TrainingPlan, run_shapes, total_steps
 from gptbert.runs.assemble import Assembly, assemble
@@ -34,8 +33,6 @@ from gptbert.training.state import TrainState
 from gptbert.training.trainer import Cadence, CompiledSteps, Progress, train
 from gptbert.training.vocabulary import WORD_TABLE, UsedVocabulary, renumbered, used_ids
 from gptbert.weights.run_folder import write_description
-
-MOST_DRAWN = 100_000_000  # examples of all steps: a plan of so many takes minutes and gigabytes
 
 SHOWN_WRONG, SHOWN_RIGHT = 12, 12  # predictions that results.json carries for the report
 
@@ -74,11 +71,6 @@ def plan_run(assembly: Assembly, seeds: list[int]) -> list[TrainingPlan]:
     if assembly.leans:
         features = renumbered(features, used_ids(features))
     steps = total_steps(len(features), config.batch_size, config.num_epochs)
-    if (drawn := steps * config.batch_size) > MOST_DRAWN:
-        raise UserError(
-            f"--config.num_epochs={config.num_epochs:g} of {len(features):,} examples plans "
-            f"{drawn:.3g} examples; expected at most {MOST_DRAWN:,}"
-        )
     shapes = run_shapes(
         features,
         batch_size=config.batch_size,

@@ -108,8 +108,13 @@ class GptBpe:
             raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
         return "".join(self.entries[i] for i in ids).replace(_END, " ").rstrip(" ")
 
-    def save(self, folder: str | os.PathLike[str], *, max_length: int = 512) -> None:
-        """Writes vocab.json, merges.txt, tokenizer.json, tokenizer_config.json."""
+    def save(
+        self, folder: str | os.PathLike[str], *, max_length: int = 512, for_bert: bool = False
+    ) -> None:
+        """Writes vocab.json, merges.txt, tokenizer.json, tokenizer_config.json.
+
+        It makes no difference whether they are `for_bert`: the kind has no [CLS] and [SEP].
+        """
         bpe_files.write_bpe(self.kind, self._ids, self.merges, folder, max_length)
 
     def _encode_text(self, text: str) -> bytes:

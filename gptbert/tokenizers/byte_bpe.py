@@ -139,8 +139,13 @@ class ByteBpe:
             raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
         return b"".join(self._texts[i] for i in ids).decode(errors="replace")
 
-    def save(self, folder: str | os.PathLike[str], *, max_length: int = 1024) -> None:
-        """Writes vocab.json, merges.txt, tokenizer.json, tokenizer_config.json."""
+    def save(
+        self, folder: str | os.PathLike[str], *, max_length: int = 1024, for_bert: bool = False
+    ) -> None:
+        """Writes vocab.json, merges.txt, tokenizer.json, tokenizer_config.json.
+
+        It makes no difference whether they are `for_bert`: the kind has no [CLS] and [SEP].
+        """
         bpe_files.write_bpe(self.kind, self._ids, self.merges, folder, max_length)
 
     @functools.cached_property

@@ -110,7 +110,12 @@ def is_cased(entries: Sequence[str]) -> bool:
 
 
 def write_wordpiece(
-    entries: Sequence[str], rules: Rules, folder: str | os.PathLike[str], max_length: int
+    entries: Sequence[str],
+    rules: Rules,
+    folder: str | os.PathLike[str],
+    max_length: int,
+    *,
+    for_bert: bool = True,
 ) -> None:
     """Writes the three files, so that old and new versions of `transformers` load the folder.
 
@@ -122,6 +127,8 @@ def write_wordpiece(
       rules: Written to tokenizer.json in full, to tokenizer_config.json as far as it has names.
       folder: Made if absent; files of these names are replaced one by one, each at once.
       max_length: `model_max_length`: how many positions the model has.
+      for_bert: Whether `transformers` is to make BERT's input of texts and pairs, [CLS] a [SEP] b
+        [SEP] and token types; a GPT wants the pieces alone.
 
     Raises:
       UserError: The folder cannot be written, or the disk is full.
@@ -129,14 +136,16 @@ def write_wordpiece(
     folder = Path(folder)
     specials = [name for name in _SPECIALS if name in entries]
     config: dict[str, Any] = {
-        "tokenizer_class": "BertTokenizer",
+        "tokenizer_class": "BertTokenizer" if for_bert else "PreTrainedTokenizerFast",
         "model_max_length": max_length,
         **{name: getattr(rules, rule) for name, rule in _CONFIG_NAMES.items()},
     }
+    if not for_bert:  # by default there would be token types, which a GPT does not know
+        config["model_input_names"] = ["input_ids", "attention_mask"]
     for name in _SPECIALS:
         # A name without an entry would be given a new id, beyond the embedding table.
         config[f"{name[1:-1].lower()}_token"] = name if name in specials else None
-    tokenizer = tokenizer_json.build(entries, rules, specials)
+    tokenizer = tokenizer_json.build(entries, rules, specials, for_bert=for_bert)
     write_text(folder / "vocab.txt", "".join(f"{entry}\n" for entry in entries))
     write_text(
         folder / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False, indent=2) + "\n"

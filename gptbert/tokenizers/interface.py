@@ -88,4 +88,15 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Iterable[int]) -> str: ...
 
-    def save(self, folder: str | os.PathLike[str], *, max_length: int = 512) -> None: ...
+    def save(
+        self, folder: str | os.PathLike[str], *, max_length: int = 512, for_bert: bool = False
+    ) -> None:
+        """Writes the files that `load_tokenizer` and `transformers` read.
+
+        Args:
+          folder: Made if absent.
+          max_length: How many positions the model has.
+          for_bert: Whether `transformers` is to put [CLS] and [SEP] around texts, where the
+            vocabulary has them. WordPiece's default is yes, that of the other kinds no.
+        """
+        ...

@@ -41,8 +41,10 @@ def parse(content: dict[str, Any], path: str) -> tuple[list[str], list[str], dic
     return entries, own_entries, _normalizer_rules(content, path) | {"max_characters": limit}
 
 
-def build(entries: Sequence[str], rules: Rules, specials: Sequence[str]) -> dict[str, Any]:
-    """The whole file for a vocabulary, with BERT's post-processor: [CLS] A [SEP] B [SEP]."""
+def build(
+    entries: Sequence[str], rules: Rules, specials: Sequence[str], *, for_bert: bool = True
+) -> dict[str, Any]:
+    """The whole file for a vocabulary; `for_bert` with the post-processor [CLS] A [SEP] B [SEP]."""
     ids = {entry: number for number, entry in enumerate(entries)}
     return {
         "version": "1.0",
@@ -56,7 +58,7 @@ def build(entries: Sequence[str], rules: Rules, specials: Sequence[str]) -> dict
             **{field: getattr(rules, field) for field in _NORMALIZER_FIELDS},
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": _post_processor(ids),
+        "post_processor": _post_processor(ids) if for_bert else None,
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
             "type": "WordPiece",

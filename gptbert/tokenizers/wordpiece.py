@@ -119,9 +119,11 @@ class WordPiece:
             raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
         return " ".join(self.entries[i] for i in ids).replace(" ##", "")
 
-    def save(self, folder: str | os.PathLike[str], *, max_length: int = 512) -> None:
+    def save(
+        self, folder: str | os.PathLike[str], *, max_length: int = 512, for_bert: bool = True
+    ) -> None:
         """Writes vocab.txt, tokenizer.json and tokenizer_config.json (`files.write_wordpiece`)."""
-        files.write_wordpiece(self.entries, self.rules, folder, max_length)
+        files.write_wordpiece(self.entries, self.rules, folder, max_length, for_bert=for_bert)
 
     def _encode_text(self, text: str) -> bytes:
         if len(text) > BLOCK_CHARACTERS:

@@ -119,7 +119,8 @@ def export_huggingface(
         partial.mkdir(parents=True)
         _write_text(partial / "README.md", readme)
         _write_text(partial / huggingface_config.FILE_NAME, json.dumps(settings, indent=2) + "\n")
-        _save_tokenizer(tokenizer, partial, config)
+        for_bert = isinstance(config, BertConfig)
+        tokenizer.save(partial, max_length=config.positions, for_bert=for_bert)
         safetensors_files.write_safetensors(partial / safetensors_files.FILE_NAME, tensors)
         os.replace(partial, output)
     except OSError as error:
@@ -208,14 +209,6 @@ def _label_settings(names: tuple[str, ...], regression: bool) -> dict[str, Any]:
         "label2id": {name: number for number, name in enumerate(names)},
         "problem_type": "regression" if regression else "single_label_classification",
     }
-
-
-def _save_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> None:
-    if isinstance(tokenizer, SentencePiece):
-        for_bert = isinstance(config, BertConfig)
-        tokenizer.save(folder, max_length=config.positions, for_bert=for_bert)
-    else:
-        tokenizer.save(folder, max_length=config.positions)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -17,10 +17,11 @@ import pytest
 
 from gptbert.models.inputs import Packed
 from gptbert.models.parameters import describe, merge
-from gptbert.models.presets import Compute, GptConfig
+from gptbert.models.presets import Compute, GptConfig, preset
 from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel
 from gptbert.pipeline.packing import pack
 from gptbert.runs.export import export
+from gptbert.tokenizers import load_tokenizer
 from gptbert.weights import huggingface_names
 from gptbert.weights.export import ModelCard, export_huggingface
 from gptbert.weights.huggingface import read_huggingface
@@ -361,6 +362,26 @@ def test_a_model_of_next_sentences_comes_back_as_it_was(tmp_path):
     tokens = torch.arange(2, 12)[None]
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(tokens).logits, model(tokens).logits)
+
+
+@pytest.mark.parametrize("name", ["gpt-mini", "gpt2-mini"])
+def test_a_gpt_with_wordpiece_gets_no_marks_of_bert(name, tmp_path):
+    """Through the files alone: the pieces of the text, no [CLS], no [SEP], no token types."""
+    words = bert_folders.tokenizer(tmp_path)
+    config = dataclasses.replace(
+        preset(name), vocabulary=words.vocabulary_size, layers=1, positions=32
+    )
+    shapes = huggingface_names.parameter_shapes(config)
+    values = {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}
+    card = ModelCard("test")
+    out = tmp_path / "out"
+    export_huggingface(out, config, values, words, labels=None, regression=False, card=card)
+    theirs = transformers.AutoTokenizer.from_pretrained(out)
+    text = "Hello worlds, how are\tyou? zebra"
+    batch = theirs(text, return_tensors="pt")
+    assert batch["input_ids"][0].tolist() == words.encode(text) == load_tokenizer(out).encode(text)
+    assert "token_type_ids" not in batch
+    transformers.AutoModelForCausalLM.from_pretrained(out)(**batch)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
