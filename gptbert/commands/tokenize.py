@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gptbert.commands.arguments import Parser
-from gptbert.datasets.lines import DAMAGE, open_file
+from gptbert.datasets.lines import DAMAGE, damaged, open_file
 from gptbert.errors import UserError
 from gptbert.tokenizers import load_tokenizer
 from gptbert.weights.folders import tokenizer_beside
@@ -91,9 +91,7 @@ def _lines(path: str | None) -> Iterator[str]:
             with open_file(Path(path)) as file:
                 yield from _decoded(_without_ends(file), name, "line")
     except DAMAGE as error:
-        raise UserError(
-            f"{name}: the compressed file is damaged or cut short ({error}); fetch it again"
-        ) from error
+        raise damaged(name, error) from error
     except OSError as error:
         raise UserError(f"cannot read {name}: {error.strerror}") from error
 

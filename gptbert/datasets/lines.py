@@ -89,9 +89,7 @@ def _raw_lines(source: Path | BinaryIO) -> Iterator[bytes]:
         with open_file(source) as stream:
             yield from iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b"")
     except DAMAGE as error:
-        raise UserError(
-            f"{source}: the compressed file is damaged or cut short ({error}); fetch it again"
-        ) from error
+        raise damaged(source, error) from error
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
 
@@ -103,6 +101,13 @@ def open_file(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         return gzip.open(path)  # type: ignore[return-value]
     return path.open("rb")
+
+
+def damaged(source: object, error: Exception) -> UserError:
+    """What is said of a compressed file whose reading raised one of `DAMAGE`."""
+    return UserError(
+        f"{source}: the compressed file is damaged or cut short ({error}); fetch it again"
+    )
 
 
 def _decode(raw: bytes, source: Path | BinaryIO, number: int, offset: int) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from gptbert.errors import UserError
 from gptbert.tokenizers import bpe_files, gpt_words
-from gptbert.tokenizers.interface import SpecialTokens
+from gptbert.tokenizers.interface import SpecialTokens, known_ids
 from gptbert.tokenizers.memory import BLOCK_CHARACTERS, Memory, packed, unpacked
 from gptbert.tokenizers.merges import Merges
 
@@ -103,9 +103,7 @@ class GptBpe:
         Raises:
           IndexError: An id is not in [0, vocabulary_size).
         """
-        ids = list(ids)
-        if outside := [i for i in ids if not 0 <= i < len(self.entries)]:
-            raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
+        ids = known_ids(ids, len(self.entries))
         return "".join(self.entries[i] for i in ids).replace(_END, " ").rstrip(" ")
 
     def save(

@@ -23,7 +23,7 @@ import regex
 
 from gptbert.errors import UserError
 from gptbert.tokenizers import bpe_files
-from gptbert.tokenizers.interface import SpecialTokens
+from gptbert.tokenizers.interface import SpecialTokens, known_ids
 from gptbert.tokenizers.memory import BLOCK_CHARACTERS, Memory, packed, unpacked
 from gptbert.tokenizers.merges import LONG, Merges
 
@@ -134,9 +134,7 @@ class ByteBpe:
         Raises:
           IndexError: An id is not in [0, vocabulary_size).
         """
-        ids = list(ids)
-        if outside := [i for i in ids if not 0 <= i < len(self.entries)]:
-            raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
+        ids = known_ids(ids, len(self.entries))
         return b"".join(self._texts[i] for i in ids).decode(errors="replace")
 
     def save(

@@ -100,3 +100,15 @@ class Tokenizer(Protocol):
             vocabulary has them. WordPiece's default is yes, that of the other kinds no.
         """
         ...
+
+
+def known_ids(ids: Iterable[int], vocabulary_size: int) -> list[int]:
+    """The ids to decode.
+
+    Raises:
+      IndexError: One is not in [0, vocabulary_size).
+    """
+    ids = list(ids)
+    if outside := [i for i in ids if not 0 <= i < vocabulary_size]:
+        raise IndexError(f"id {outside[0]} is not in a vocabulary of {vocabulary_size}")
+    return ids

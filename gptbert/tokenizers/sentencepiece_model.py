@@ -20,7 +20,7 @@ import sentencepiece
 
 from gptbert.errors import UserError
 from gptbert.tokenizers.files import MAX_FILE_BYTES, check_class, write_bytes, write_json
-from gptbert.tokenizers.interface import SpecialTokens
+from gptbert.tokenizers.interface import SpecialTokens, known_ids
 from gptbert.tokenizers.memory import BLOCK_CHARACTERS
 
 MODEL_NAMES = ("spiece.model", "tokenizer.model")
@@ -109,9 +109,7 @@ class SentencePiece:
         Raises:
           IndexError: An id is not in [0, vocabulary_size).
         """
-        ids = list(ids)
-        if outside := [i for i in ids if not 0 <= i < len(self.entries)]:
-            raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
+        ids = known_ids(ids, len(self.entries))
         return self._library.decode(ids)
 
     def save(

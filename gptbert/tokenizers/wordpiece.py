@@ -29,7 +29,7 @@ import numpy as np
 
 from gptbert.errors import UserError
 from gptbert.tokenizers import basic, files
-from gptbert.tokenizers.interface import SpecialTokens
+from gptbert.tokenizers.interface import SpecialTokens, known_ids
 from gptbert.tokenizers.memory import BLOCK_CHARACTERS, Memory, packed, unpacked
 
 # How many characters tell which sizes of entries are worth trying.
@@ -114,9 +114,7 @@ class WordPiece:
         Raises:
           IndexError: An id is not in [0, vocabulary_size).
         """
-        ids = list(ids)
-        if outside := [i for i in ids if not 0 <= i < len(self.entries)]:
-            raise IndexError(f"id {outside[0]} is not in a vocabulary of {len(self.entries)}")
+        ids = known_ids(ids, len(self.entries))
         return " ".join(self.entries[i] for i in ids).replace(" ##", "")
 
     def save(
