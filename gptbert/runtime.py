@@ -3,8 +3,10 @@
 XLA's CPU client allocates every step's buffers anew with `malloc`; glibc hands blocks of that size
 to `mmap`, so that each step gets fresh pages and the kernel zeroes them: half a second of system
 time in a one-second step. Four calls of `mallopt`, made before JAX's threads exist, keep the
-memory in one heap instead. The price is some fragmentation; `GPTBERT_ALLOCATOR=0` leaves the
-allocator as it is.
+memory in one heap instead. The price is fragmentation: a freed block is a few bytes too small for
+the next one of its size wherever something small has settled beside it, so that the heap grows to
+several blocks. Once the process holds half of the machine's memory, `bound_heap` sends blocks that
+fit nowhere to `mmap` again. `GPTBERT_ALLOCATOR=0` leaves the allocator as it is.
 
 Environment variables (all optional; what the user has set is never overridden):
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import signal
@@ -30,6 +33,9 @@ from types import FrameType
 from gptbert.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+_USUAL_MMAP_MAX = 65536  # glibc's own
+
+_heap_is_kept = False
 
 
 def prepare() -> None:
@@ -41,19 +47,57 @@ def prepare() -> None:
 
 def tune_allocator() -> bool:
     """Keeps freed memory in one heap; True if this C library could be told so (glibc)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
+    global _heap_is_kept
     settings = (
         (_M_ARENA_MAX, 1),  # every thread uses the main heap: others fall back to mmap
         (_M_MMAP_MAX, 0),  # never mmap a block
-        (_M_TRIM_THRESHOLD, 2**31 - 1),  # do not give the top of the heap back
+        (_M_TRIM_THRESHOLD, -1),  # never give the top of the heap back, however large it is
         (_M_TOP_PAD, 64 << 20),  # grow in steps of 64 MiB
     )
-    done = [bool(mallopt(key, value)) for key, value in settings]
-    return all(done)
+    done = [_mallopt(key, value) for key, value in settings]
+    _heap_is_kept = all(done)
+    return _heap_is_kept
+
+
+def bound_heap(most: int | None = None) -> bool:
+    """Ends the growth of a kept heap, once and for all, where the process has become too large.
+
+    What fits into the heap's holes still goes there; a block that does not gets pages of its own.
+
+    Args:
+      most: Bytes that the process may hold; half of the machine's memory by default.
+
+    Returns:
+      Whether the heap was bounded by this call.
+    """
+    global _heap_is_kept
+    if not _heap_is_kept or resident_bytes() <= (memory_limit() // 2 if most is None else most):
+        return False
+    _heap_is_kept = False
+    return _mallopt(_M_MMAP_MAX, _USUAL_MMAP_MAX)
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@functools.cache
+def memory_limit() -> int:
+    """Bytes of memory of the machine, or of the container if it may use less (Linux)."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no container, or "max"
+        return machine
+
+
+def _mallopt(key: int, value: int) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(key, value))
 
 
 def _set_compilation_cache() -> None:

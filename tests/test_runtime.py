@@ -51,6 +51,41 @@ def test_tuned_allocator_spares_page_faults(tmp_path):
     assert any(faults < plain / 10 for faults in tuned)
 
 
+BOUND = """
+import ctypes, sys
+from gptbert import runtime
+
+class Info(ctypes.Structure):  # struct mallinfo2
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "mapped", "usmblks", "fsmblks", "used", "free", "top"
+    )]
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.mallinfo2.restype = ctypes.c_void_p, Info
+libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+mapped = libc.mallinfo2().mapped  # by Python, before anything was said
+runtime.tune_allocator()
+first = libc.malloc(3 << 30)  # three gibibytes that nobody touches, more than any threshold of int
+in_heap, before = libc.mallinfo2().mapped == mapped, libc.mallinfo2().arena
+libc.free(first)
+print(in_heap, libc.mallinfo2().arena == before)
+print(runtime.bound_heap(most=1 << 60), runtime.bound_heap(most=0), runtime.bound_heap(most=0))
+hole, too_large = libc.malloc(2 << 30), libc.malloc(2 << 30)
+print((libc.mallinfo2().mapped - mapped) >> 30, libc.mallinfo2().arena == before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+def test_the_heap_keeps_its_memory_until_it_is_bounded():
+    done = subprocess.run([sys.executable, "-c", BOUND], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["True True", "False True False", "2 True"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_is_that_of_the_process_and_the_machine():
+    assert 10 << 20 < runtime.resident_bytes() < runtime.memory_limit() < 1 << 50
+
+
 def test_compilation_cache_is_where_the_user_says(tmp_path):
     assert run(GPTBERT_COMPILATION_CACHE=str(tmp_path / "xla"))[1] == str(tmp_path / "xla")
     assert run(GPTBERT_COMPILATION_CACHE="0")[1] == "None"

@@ -23,6 +23,7 @@ import numpy as np
 from gptbert.errors import Interrupted, RunFailed
 from gptbert.models.dropout import step_key
 from gptbert.pipeline.batch import Batch, real_tokens
+from gptbert.runtime import bound_heap
 from gptbert.training.run_log import RunLog
 from gptbert.training.state import TrainState, abstract
 from gptbert.training.step import Training, jit_update
@@ -342,6 +343,7 @@ class _UnderWay:
                     what = f"the {told} became {values[name]} at step {step}"
                     raise _failed(what, saved, updated=step > 1 or name != "loss")
         last, count = self._steps[-1][0], len(found)
+        bound_heap()
         seconds = self._clock.lap()
         record = {
             f"train/{name}": found[-1][name] if name.endswith("_norm") else _mean(found, name)
