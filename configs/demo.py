@@ -31,7 +31,7 @@ this description belong to this function?
 
 from gptbert.errors import UserError, nearest
 from gptbert.runs.pretraining_recipe import pretraining
-from gptbert.runs.recipe import finetuning
+from gptbert.runs.recipe import finetuning, finetuning_on_own_files
 
 STAGES = ("pretrain-bert", "pretrain-gpt", "finetune-bert", "finetune-gpt", "pairs")
 
@@ -71,12 +71,9 @@ def _pretraining(family):
 
 
 def _finetuning(family):
-    config = finetuning("text")
-    config.train_file = ""
-    config.eval_file = ""
+    config = finetuning_on_own_files()
     config.text_columns = ("description",)
     config.label_column = "module"
-    config.eval_share = 0.1
     config.max_length = 32
     config.num_epochs = 12.0  # random weights need them
     config.learning_rate = 5e-4

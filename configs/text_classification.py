@@ -10,16 +10,9 @@ Classes are those found in the data; a column of fractional numbers is a score, 
 Hardware, cost and result depend on the data; `--dry_run` estimates the cost first.
 """
 
-from gptbert.runs.recipe import finetuning
+from gptbert.runs.recipe import finetuning_on_own_files
 
 
 def get_config():
     """The recipe for a user's own file."""
-    config = finetuning("text")
-    config.train_file = ""
-    config.eval_file = ""
-    config.text_columns = ("sentence",)
-    config.label_column = "label"
-    config.label_kind = "auto"  # or 'classes' (names, also of numbers), 'score'; else by the data
-    config.eval_share = 0.1
-    return config
+    return finetuning_on_own_files()

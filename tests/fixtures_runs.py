@@ -23,7 +23,7 @@ from gptbert import cli
 from gptbert.datasets.glue_tasks import GLUE_TASKS
 from gptbert.models.presets import BertConfig
 from gptbert.runs.finetune import finetune
-from gptbert.runs.recipe import finetuning
+from gptbert.runs.recipe import finetuning, finetuning_on_own_files
 from gptbert.weights.huggingface_config import config_settings
 from gptbert.weights.huggingface_names import PREFIX, all_places
 from gptbert.weights.safetensors_files import open_tensors, write_safetensors
@@ -215,9 +215,8 @@ def mnli_run(tmp_path_factory, bert_dir, mnli_data) -> Path:
 @pytest.fixture(scope="session")
 def reviews_run(tmp_path_factory, bert_dir) -> Path:
     """A finished run on single texts of a user's own file."""
-    config = finetuning("text")
+    config = finetuning_on_own_files()
     config.train_file = str(make_reviews(tmp_path_factory.mktemp("own") / "reviews.csv"))
-    config.eval_file, config.eval_share, config.max_length = "", 0.3, 32
+    config.eval_share, config.max_length = 0.3, 32
     config.text_columns, config.label_column = ("review",), "verdict"
-    config.label_kind = "auto"
     return quick_run(config, bert_dir, tmp_path_factory.mktemp("runs") / "reviews")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from gptbert.commands.arguments import Parser
 from gptbert.commands.config_flag import (
-    config_folder,
     explained_fields,
     load_config,
     split_config_flags,
@@ -42,11 +41,7 @@ def parser() -> Parser:
 def _fields() -> str:
     from gptbert.runs import recipe
 
-    own = explained_fields(config_folder() / "text_classification.py")
-    return (
-        f"{explained_fields(Path(recipe.__file__))}\n\n"
-        f"  Of configs/text_classification.py alone:\n{own}"
-    )
+    return explained_fields(Path(recipe.__file__))
 
 
 def main(arguments: list[str]) -> int:

@@ -52,3 +52,17 @@ def finetuning(task: str) -> ConfigDict:
     config.lean_vocabulary = True  # rows of words that the data lacks: in closed form (one device)
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     return config
+
+
+def finetuning_on_own_files() -> ConfigDict:
+    """The recipe for a user's own labelled texts."""
+    config = finetuning("text")
+
+    # Your own files; of configs/text_classification.py alone.
+    config.train_file = ""
+    config.eval_file = ""
+    config.text_columns = ("sentence",)
+    config.label_column = "label"
+    config.label_kind = "auto"  # or 'classes' (names, also of numbers), 'score'; else by the data
+    config.eval_share = 0.1
+    return config

@@ -18,7 +18,7 @@ from gptbert.commands.config_flag import (
     split_config_flags,
 )
 from gptbert.errors import UserError
-from gptbert.runs.recipe import finetuning
+from gptbert.runs.recipe import finetuning, finetuning_on_own_files
 
 
 def config() -> ConfigDict:
@@ -206,7 +206,11 @@ def test_every_field_is_explained(recipe: str, explained: str) -> None:
     from gptbert.runs import recipe as finetuning_recipe
 
     module = finetuning_recipe if recipe == "finetuning" else pretraining_recipe
-    made = finetuning("") if recipe == "finetuning" else pretraining_recipe.pretraining("", "")
+    made = (
+        finetuning_on_own_files()
+        if recipe == "finetuning"
+        else pretraining_recipe.pretraining("", "")
+    )
     told = explained_fields(Path(str(module.__file__)))
     listed = [line.strip().partition("=")[0] for line in told.split("\n") if "=" in line[:30]]
     assert sorted(listed) == sorted(field_names(made))
