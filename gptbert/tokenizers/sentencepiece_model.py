@@ -125,7 +125,10 @@ class SentencePiece:
         return self._library.encode(_utf8(text))
 
     def _encode_texts(self, texts: list[str]) -> list[list[int]]:
-        return self._library.encode([_utf8(text) for text in texts])
+        try:
+            return self._library.encode(texts)
+        except TypeError:  # half of a surrogate pair, which UTF-8 cannot hold
+            return self._library.encode([_utf8(text) for text in texts])
 
     def _long(self, text: str) -> list[int]:
         if not self._words_are_apart:
