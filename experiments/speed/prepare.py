@@ -421,8 +421,8 @@ def report() -> str:
         "The library splits text as GPT's code did by more than a hundred regular expressions;",
         "*words given* is its BPE without them. gptbert's figure has the splitting in it.",
         "SentencePiece's text goes to the same library on both sides, on two threads: gptbert can",
-        "be as fast and no faster. Of its blocks 0 to 18 gptbert's were always measured first, while",
-        "the store of the block before was still being written; later blocks alternate the order.",
+        "be as fast and no faster. In blocks 0 to 18 gptbert was always measured first, while the",
+        "store of the block before was still being written; later blocks alternate the order.",
         "",
     ]
     for machine in sorted({record["hardware"] for record in records()}):
