@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gptbert.commands.arguments import Parser
-from gptbert.commands.config_flag import (
-    explained_fields,
-    load_config,
-    split_config_flags,
-)
+from gptbert.commands.config_flag import explained_fields, load_config, split_config_flags
 from gptbert.errors import UserError
 
 HELP = "fine-tune a pre-trained encoder on a labelled set"

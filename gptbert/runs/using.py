@@ -215,7 +215,6 @@ class Classifier:
         self.max_length = _max_length(source, max_length)
         trained = Compute(source.training.get("compute_dtype", "float32")).dtype
         dtype = compute_dtype or choose_products(trained, 0.0).arrays  # as it was scored there
-        # Unrolled layers are faster on CPU, scanned ones compile in seconds everywhere else.
         compute = Compute(dtype, scan_layers=scans_layers())
         self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
         check_vocabulary(source.config, self.tokenizer, str(source.folder))
