@@ -11,13 +11,12 @@ the longest of the batch. gptbert's steps are the trainer's own (`gptbert_loop.p
     python experiments/speed/finetune.py report                       # results/finetune.md
 
 Raw results go to results/finetune_{steps,whole}.jsonl; what is there of this machine is not done
-again, unless it is superseded: until commit bfb1d02 the package let XLA hand products to oneDNN
-together with what stands around them, which it refuses since, as some of them were wrong. Blocks
-with such a program are told only while there are no others, and as superseded. Nothing else may
-run meanwhile. `gptbert bfloat16` has `compute_dtype=bfloat16`, `gptbert
-without oneDNN` the products that processors get for which no faster library is known. Steps of both
-sides include building the batch, forward, backward, clipping, the optimizer and reading the loss;
-dropout 0.1, batches of 32.
+again, unless it is superseded: gptbert's runs before the last layer was computed only where it is
+read, and no parameter copied in a step. Blocks with such a program are told only while there are no
+others, and as superseded. Nothing else may run meanwhile. `gptbert bfloat16` has
+`compute_dtype=bfloat16`, `gptbert without oneDNN` the products that processors get for which no
+faster library is known. Steps of both sides include building the batch, forward, backward,
+clipping, the optimizer and reading the loss; dropout 0.1, batches of 32.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -34,7 +34,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gptbert.models.presets import matrix_parameters, preset
+from gptbert.models.presets import matrix_parameters, preset, query_parameters
 from gptbert.processor import processor
 from gptbert.reports.tables import markdown_table
 
@@ -42,9 +42,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
 TASKS = ("cola", "mrpc")
-# Since this commit oneDNN gets single products only.
-SINGLE_PRODUCTS = "bfb1d02b834e7e8bc72ace7a8530a2225bd8dfd8"
-SUPERSEDED = "superseded: timed before products were handed to oneDNN one by one; to be timed again"
+# Since this commit the last layer is computed only where it is read, and no parameter is copied.
+LESS_WORK = "COMMIT"
+SUPERSEDED = "superseded: timed before the step was spared work; to be timed again"
 EPOCH_STEPS = {"cola": 8551 / 32, "mrpc": 3668 / 32}
 CONTESTANTS = (
     "gptbert",
@@ -96,9 +96,9 @@ def append(path: Path, record: dict) -> None:
 
 
 @functools.cache
-def has_single_products(commit: str) -> bool:
-    """Whether a commit comes after the one since which oneDNN gets single products."""
-    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", SINGLE_PRODUCTS, commit]
+def does_less_work(commit: str) -> bool:
+    """Whether a commit comes after the one since which a step is spared work."""
+    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", LESS_WORK, commit]
     code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
     if code not in (0, 1):
         raise SystemExit(f"git does not know commit {commit}; the whole history is needed")
@@ -106,12 +106,10 @@ def has_single_products(commit: str) -> bool:
 
 
 def is_superseded(record: dict) -> bool:
-    """Whether a record is of a program with oneDNN as the package does not compile it any more."""
-    about = record.get("about", record)
-    if record["contestant"] not in OURS or "oneDNN" not in about["products"]:
-        return False
-    commit = about.get("git_commit")
-    return bool(commit) and not has_single_products(commit.split("+")[0])
+    """Whether a record is of a program as the package does not compile it any more."""
+    commit = record.get("about", record).get("git_commit")
+    ours = record["contestant"] in OURS
+    return ours and bool(commit) and not does_less_work(commit.split("+")[0])
 
 
 def current(steps: list[dict]) -> list[dict]:
@@ -305,27 +303,41 @@ def _missing(steps: list[dict], whole: list[dict]) -> list[str]:
 def _limits(results: list[dict]) -> list[str]:
     """What the ratios to the padded and to the dynamic loop are made of."""
     lines = ["What the ratios of steps are made of:", ""]
-    layers = matrix_parameters(preset("minilm-l6-h384"))
+    model = preset("minilm-l6-h384")
     for task in TASKS:
-        computed, rates = {}, {}
+        computed, work, rates = {}, {}, {}
         for name in ("gptbert", "max float32", "longest float32"):
             found = [r for r in results if (r["task"], r["contestant"]) == (task, name)]
             if not found:
                 continue
             steps = [s for r in found for s in r["seconds"]]
             computed[name] = sum(r["padded_tokens"] for r in found) / len(steps)
-            rates[name] = 6e-9 * layers * computed[name] / statistics.median(steps)
+            work[name] = 6e-9 * matrix_parameters(model) * computed[name]
+            if name == "gptbert" and not any(map(is_superseded, found)):
+                unread = computed[name] * (1 - _read_share(found[-1]["about"]["shapes"][0]))
+                work[name] -= 6e-9 * query_parameters(model) * unread
+            rates[name] = work[name] / statistics.median(steps)
         ours = "gptbert"
         for theirs in computed if ours in computed else ():
             if theirs == ours:
                 continue
             lines.append(
                 f"- {task}, `{theirs}`: {computed[theirs] / computed[ours]:.2f} times the tokens "
-                f"are computed there (padding), at {rates[theirs]:.0f} GFLOP/s of the layers' "
-                f"kernels, against {rates[ours]:.0f} here: "
-                f"{rates[ours] / rates[theirs]:.2f} times as fast a token."
+                "are computed there (padding), and all of the last layer: "
+                f"{work[theirs] / work[ours]:.2f} times the work of the layers' kernels, at "
+                f"{rates[theirs]:.0f} GFLOP/s against {rates[ours]:.0f} here."
             )
     return lines if len(lines) > 2 else []
+
+
+def _read_share(shape: str) -> float:
+    """Of `rows x positions (slots slots)`: the share of places where the last layer is read.
+
+    Empty slots are computed too.
+    """
+    found = re.fullmatch(r"\d+ x (\d+) \((\d+) slots\)", shape)
+    assert found, shape
+    return int(found[2]) / int(found[1])
 
 
 def _origin(steps: list[dict], whole: list[dict]) -> str:

@@ -62,10 +62,17 @@ class Gpt(nnx.Module):
         self.config, self.compute = config, compute
 
     def __call__(
-        self, packed: Packed, noise: Noise | None = None, place: Place = anywhere
+        self,
+        packed: Packed,
+        noise: Noise | None = None,
+        place: Place = anywhere,
+        read: jax.Array | None = None,
     ) -> jax.Array:
-        """Packed tokens [R,T] -> last hidden states, float32 [R,T,D]; token types are not read."""
+        """Packed tokens [R,T] -> last hidden states, float32 [R,T,D]; token types are not read.
+
+        With `read` int32 [R,N] only those at these places of each row, [R,N,D], for less work.
+        """
         visible = same_segment(packed.segments, causal=True)
         x = place(self.embeddings(packed, noise, place), "hidden")
-        x = run_layers(self.layers, self.compute, x, visible, noise, place)
+        x = run_layers(self.layers, self.compute, x, visible, noise, place, read)
         return x if self.final_norm is None else self.final_norm(x)

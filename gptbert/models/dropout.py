@@ -50,27 +50,35 @@ class Noise:
     segments: jax.Array
     positions: jax.Array
 
-    def _address(self, site: jax.Array | int) -> jax.Array:
-        """Hash of (key, site, example, position): uint32 [R,T]."""
+    def _address(self, site: jax.Array | int, read: jax.Array | None = None) -> jax.Array:
+        """Hash of (key, site, example, position): uint32 [R,T]; with `read` [R,N] of these."""
         site = jnp.asarray(site, jnp.uint32)
         start = _mix(self.key[0] + site * _GOLDEN)
         example = _mix(start ^ (self.segments.astype(jnp.uint32) * _GOLDEN + self.key[1]))
-        return _mix(example + self.positions.astype(jnp.uint32) * _GOLDEN)
+        address = _mix(example + self.positions.astype(jnp.uint32) * _GOLDEN)
+        return address if read is None else jnp.take_along_axis(address, read, axis=1)
 
-    def features(self, x: jax.Array, rate: float, site: jax.Array | int) -> jax.Array:
-        """Drops features of `x` [R,T,D] at the given site."""
+    def features(
+        self, x: jax.Array, rate: float, site: jax.Array | int, read: jax.Array | None = None
+    ) -> jax.Array:
+        """Drops features of `x` [R,T,D] at the given site; [R,N,D] of the places `read` [R,N]."""
         if not rate:
             return x
-        address = self._address(site)[..., None]
+        address = self._address(site, read)[..., None]
         feature = jax.lax.broadcasted_iota(jnp.uint32, (1, 1, x.shape[-1]), 2)
         return _drop(x, _mix(address + feature * _GOLDEN), rate)
 
-    def probabilities(self, p: jax.Array, rate: float, site: jax.Array | int) -> jax.Array:
-        """Drops attention probabilities `p` [R,H,T,T] (query, key) at the given site."""
+    def probabilities(
+        self, p: jax.Array, rate: float, site: jax.Array | int, read: jax.Array | None = None
+    ) -> jax.Array:
+        """Drops attention probabilities `p` [R,H,T,T] (query, key) at the given site.
+
+        [R,H,N,T] where only the places `read` [R,N] ask.
+        """
         if not rate:
             return p
         head = jax.lax.broadcasted_iota(jnp.uint32, (1, p.shape[1], 1), 1)
-        query = _mix(self._address(site)[:, None, :] + (head + 1) * np.uint32(0x85EBCA6B))
+        query = _mix(self._address(site, read)[:, None, :] + (head + 1) * np.uint32(0x85EBCA6B))
         key = self.positions.astype(jnp.uint32)[:, None, None, :]
         return _drop(p, _mix(query[..., None] + key * _GOLDEN), rate)
 

@@ -52,13 +52,20 @@ class Bert(nnx.Module):
         self.config, self.compute = config, compute
 
     def __call__(
-        self, packed: Packed, noise: Noise | None = None, place: Place = anywhere
+        self,
+        packed: Packed,
+        noise: Noise | None = None,
+        place: Place = anywhere,
+        read: jax.Array | None = None,
     ) -> jax.Array:
-        """Packed tokens [R,T] -> last hidden states, float32 [R,T,D]."""
+        """Packed tokens [R,T] -> last hidden states, float32 [R,T,D].
+
+        With `read` int32 [R,N] only those at these places of each row, [R,N,D], for less work.
+        """
         visible = same_segment(packed.segments, causal=self.config.left_to_right)
         x = self.embeddings(packed, place)
         x = place(drop(noise, self.config.dropout, x, dropout.EMBEDDINGS), "hidden")
-        return run_layers(self.layers, self.compute, x, visible, noise, place)
+        return run_layers(self.layers, self.compute, x, visible, noise, place, read)
 
 
 class Pooler(nnx.Module):

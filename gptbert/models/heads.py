@@ -14,25 +14,11 @@ from gptbert.models.decoder import Gpt
 from gptbert.models.dropout import Noise
 from gptbert.models.encoder import Bert, Pooler
 from gptbert.models.inputs import Packed
-from gptbert.models.layers import Dense, Place, anywhere, normal, truncated_normal
+from gptbert.models.layers import Dense, Place, anywhere, gather_slots, normal, truncated_normal
 from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig
 
 Pooling = Literal["cls", "mean"]
 POOLINGS = ("cls", "mean")
-
-
-def gather_slots(x: jax.Array, starts: jax.Array) -> jax.Array:
-    """x [R,T,D], starts int32 [R,N] -> the vectors x[r, starts[r, n]], [R,N,D]."""
-    return jnp.take_along_axis(x, starts[..., None], axis=1)
-
-
-def added_slots(x: jax.Array, starts: jax.Array) -> jax.Array:
-    """As `gather_slots`; of starts [R,N,K] the K vectors of each slot added up, [R,N,D]."""
-    if starts.ndim == 2:
-        return gather_slots(x, starts)
-    rows, slots, sequences = starts.shape
-    found = gather_slots(x, starts.reshape(rows, slots * sequences))
-    return found.reshape(rows, slots, sequences, -1).sum(2)
 
 
 def mean_slots(x: jax.Array, segments: jax.Array, wanted: jax.Array) -> jax.Array:
@@ -75,12 +61,11 @@ class SequenceClassifier(nnx.Module):
         place: Place = anywhere,
     ) -> jax.Array:
         """Packed tokens [R,T], [CLS] positions [R,N] -> logits float32 [R,N,C]."""
-        hidden = self.bert(packed, noise, place)
-        segments = jnp.take_along_axis(packed.segments, starts, axis=1)
+        segments = gather_slots(packed.segments, starts)
         if self.pooler is not None:
-            pooled = self.pooler(gather_slots(hidden, starts))
+            pooled = self.pooler(self.bert(packed, noise, place, read=starts))
         else:
-            pooled = mean_slots(hidden, packed.segments, segments)
+            pooled = mean_slots(self.bert(packed, noise, place), packed.segments, segments)
         if noise is not None:
             pooled = noise.vectors(pooled, segments, self.rate, dropout.CLASSIFIER)
         return self.classifier(pooled, self.compute.dtype).astype(jnp.float32)
@@ -109,10 +94,12 @@ class GptClassifier(nnx.Module):
 
         The K sequences of an example are segments of one row.
         """
-        x = added_slots(self.gpt(packed, noise, place), starts)
+        each = starts if starts.ndim == 3 else starts[..., None]
+        rows, slots, sequences = each.shape
+        x = self.gpt(packed, noise, place, read=each.reshape(rows, slots * sequences))
+        x = x.reshape(rows, slots, sequences, -1).sum(2)
         if noise is not None:
-            first = starts if starts.ndim == 2 else starts[..., 0]
-            segments = jnp.take_along_axis(packed.segments, first, axis=1)
+            segments = gather_slots(packed.segments, each[..., 0])
             x = noise.vectors(x, segments, self.rate, dropout.CLASSIFIER)
         return self.classifier(x, self.compute.dtype).astype(jnp.float32)
 

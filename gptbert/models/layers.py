@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from gptbert.models.dropout import Noise
+from gptbert.models.presets import Compute
 
 # Says where an activation of a given kind lives on the machine. Models call it with a name
 # ('hidden', 'heads', 'inner', 'vocabulary') and know nothing of what it does; see
@@ -51,17 +52,30 @@ def _drawn_by(initializer: jax.nn.initializers.Initializer) -> Draw:
     return lambda rngs, shape: nnx.Param(initializer(rngs.params(), shape, jnp.float32))
 
 
-def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: str) -> jax.Array:
+def gather_slots(x: jax.Array, starts: jax.Array) -> jax.Array:
+    """x [R,T,...], starts int32 [R,N] -> what stands at x[r, starts[r, n]], [R,N,...]."""
+    index = starts.reshape(*starts.shape, *(1,) * (x.ndim - starts.ndim))
+    return jnp.take_along_axis(x, index, axis=1)
+
+
+def affine(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: str, join: bool = False
+) -> jax.Array:
     """x W + b over the last axes of `x` [R,T,I...], kernel [I...,O...], bias [O...] -> [R,T,O...].
 
     One flat product over all R T tokens, and one each in the backward pass, written out because
     what automatic differentiation makes of it on a CPU copies the operands of the kernel's gradient
-    into the other order first, and sums the bias's gradient without a product.
+    into the other order first, and sums the bias's gradient without a product. With `join` axes
+    I... and O... are one each in the products, which spares copies of kernels with more.
     """
-    inputs = kernel.shape[: kernel.ndim - bias.ndim]
+    inputs, outputs = kernel.shape[: kernel.ndim - bias.ndim], bias.shape
+    outer = x.shape[: x.ndim - len(inputs)]
+    if join:
+        inputs = (math.prod(inputs),)
+        kernel, bias = kernel.reshape(*inputs, -1), bias.reshape(-1)
     flat = x.astype(dtype).reshape(-1, *inputs)
     y = _affine(flat, kernel.astype(dtype), bias.astype(dtype))
-    return y.reshape(*x.shape[: x.ndim - len(inputs)], *bias.shape)
+    return y.reshape(*outer, *outputs)
 
 
 @jax.custom_vjp
@@ -152,23 +166,36 @@ class Attention(nnx.Module):
         self,
         x: jax.Array,
         visible: jax.Array,
-        dtype: str,
+        compute: Compute,
         noise: Noise | None,
         rate: float,
         site: jax.Array | int,
         place: Place,
+        read: jax.Array | None = None,
     ) -> jax.Array:
-        """x [R,T,D], visible bool [R,T,T] (query, key) -> [R,T,D]."""
-        qkv = affine(x, self.qkv_kernel[...], self.qkv_bias[...], dtype)
-        query, key, value = (place(qkv[:, :, part], "heads") for part in range(3))
+        """x [R,T,D], visible bool [R,T,T] (query, key) -> [R,T,D].
+
+        With `read` int32 [R,N] only these places ask: [R,N,D].
+        """
+        dtype, join = compute.dtype, compute.join_heads
+        kernel, bias = self.qkv_kernel[...], self.qkv_bias[...]
+        if read is None:
+            qkv = affine(x, kernel, bias, dtype, join)
+            query, key, value = (place(qkv[:, :, part], "heads") for part in range(3))
+        else:
+            query = affine(gather_slots(x, read), kernel[:, 0], bias[0], dtype, join)
+            query = place(query, "heads")
+            kv = affine(x, kernel[:, 1:], bias[1:], dtype, join)
+            key, value = (place(kv[:, :, part], "heads") for part in range(2))
+            visible = gather_slots(visible, read)
         scores = jnp.einsum("rqhk,rthk->rhqt", query, key).astype(jnp.float32)
         scores = scores * (query.shape[-1] ** -0.5)
         scores = jnp.where(visible[:, None], scores, -1e9)
         p = jax.nn.softmax(scores, axis=-1)
         if noise is not None:
-            p = noise.probabilities(p, rate, site)
+            p = noise.probabilities(p, rate, site, read)
         mixed = jnp.einsum("rhqt,rthk->rqhk", p.astype(dtype), value)
-        return affine(mixed, self.output_kernel[...], self.output_bias[...], dtype)
+        return affine(mixed, self.output_kernel[...], self.output_bias[...], dtype, join)
 
 
 def gelu(x: jax.Array, form: str) -> jax.Array:

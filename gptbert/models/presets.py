@@ -138,6 +138,11 @@ def matrix_parameters(config: ModelConfig) -> int:
     return config.layers * (4 * config.width**2 + 2 * config.width * config.inner)
 
 
+def query_parameters(config: ModelConfig) -> int:
+    """Those of one layer that only a token whose vector is read is multiplied by (all but k, v)."""
+    return 2 * config.width**2 + 2 * config.width * config.inner
+
+
 @dataclasses.dataclass(frozen=True)
 class Compute:
     """How the equations are computed; changes speed and memory, never what is computed.
@@ -148,11 +153,15 @@ class Compute:
       scan_layers: One compiled layer looped over stacked parameters (compiles in seconds for any
         depth) instead of unrolled ones (faster steps on CPU).
       remat: Recompute each layer in the backward pass: memory of one layer instead of L.
+      join_heads: Products of attention have one axis for all heads, and no kernel is copied into
+        another order for them. Not where heads are split over devices: those would have to gather
+        what they joined.
     """
 
     dtype: str = "float32"
     scan_layers: bool = False
     remat: bool = False
+    join_heads: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

@@ -16,7 +16,6 @@ from flax import nnx
 from gptbert.models.decoder import Gpt
 from gptbert.models.dropout import Noise
 from gptbert.models.encoder import Bert, Pooler
-from gptbert.models.heads import gather_slots
 from gptbert.models.inputs import Packed
 from gptbert.models.layers import Dense, LayerNorm, Place, anywhere, gelu, truncated_normal
 from gptbert.models.losses import CHUNK, linear_cross_entropy
@@ -72,11 +71,13 @@ class MaskedLanguageModel(nnx.Module):
           float32 [R,M,D] for `losses` or `logits`; float32 [R,N,2] (0: follows, 1: random), or None
           without `next_sentence`.
         """
-        hidden = self.bert(packed, noise, place)
-        vectors = self.mlm(gather_slots(hidden, positions))
         if self.pooler is None or self.nsp is None:
-            return vectors, None
-        pooled = self.pooler(gather_slots(hidden, starts))
+            return self.mlm(self.bert(packed, noise, place, read=positions)), None
+        read = jnp.concatenate([positions, starts], axis=1)
+        masked, first = jnp.split(
+            self.bert(packed, noise, place, read=read), [positions.shape[1]], axis=1
+        )
+        vectors, pooled = self.mlm(masked), self.pooler(first)
         return vectors, self.nsp(pooled, self.compute.dtype).astype(jnp.float32)
 
     def losses(

@@ -2,6 +2,10 @@
 
 post-LN (BERT, GPT):  x = LN(x + dropout(attention(x)));  x = LN(x + dropout(W2 gelu(W1 x)))
 pre-LN (GPT-2):       x = x + dropout(attention(LN(x)));  x = x + dropout(W2 gelu(W1 LN(x)))
+
+Whoever reads the last layer at a few places only (a classifier one of each example, masked language
+modelling a seventh of the tokens) says so, and the others' vectors are not computed there. They
+are still what that layer attends to: its keys and values are of all tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from flax import nnx
 
 from gptbert.models import dropout
 from gptbert.models.dropout import Noise
-from gptbert.models.layers import Attention, Dense, Draw, LayerNorm, Place, gelu
+from gptbert.models.layers import Attention, Dense, Draw, LayerNorm, Place, gather_slots, gelu
 from gptbert.models.presets import Compute, ModelConfig
 
 
@@ -47,23 +51,27 @@ class Layer(nnx.Module):
         noise: Noise | None,
         layer: jax.Array | int,
         place: Place,
+        read: jax.Array | None = None,
     ) -> jax.Array:
-        """x float32 [R,T,D], visible bool [R,T,T] -> float32 [R,T,D]."""
+        """x float32 [R,T,D], visible bool [R,T,T] -> float32 [R,T,D]; [R,N,D] at `read` [R,N]."""
         site = layer * dropout.SITES_PER_LAYER
 
+        def here(x: jax.Array) -> jax.Array:
+            return x if read is None else gather_slots(x, read)
+
         def attend(x: jax.Array) -> jax.Array:
-            y = self._attention(x, visible, noise, site, place)
-            return drop(noise, self.config.dropout, y, site + dropout.ATTENTION_OUTPUT)
+            y = self._attention(x, visible, noise, site, place, read)
+            return drop(noise, self.config.dropout, y, site + dropout.ATTENTION_OUTPUT, read)
 
         def transform(x: jax.Array) -> jax.Array:
             y = self._mlp(x, place)
-            return drop(noise, self.config.dropout, y, site + dropout.MLP_OUTPUT)
+            return drop(noise, self.config.dropout, y, site + dropout.MLP_OUTPUT, read)
 
         if self.pre_norm:
-            x = x + attend(self.attention_norm(x))
+            x = here(x) + attend(self.attention_norm(x))
             x = x + transform(self.mlp_norm(x))
         else:
-            x = self.attention_norm(x + attend(x))
+            x = self.attention_norm(here(x) + attend(x))
             x = self.mlp_norm(x + transform(x))
         return place(x, "hidden")
 
@@ -74,10 +82,11 @@ class Layer(nnx.Module):
         noise: Noise | None,
         site: jax.Array | int,
         place: Place,
+        read: jax.Array | None,
     ) -> jax.Array:
         site = site + dropout.ATTENTION_PROBABILITIES
         rate = self.config.attention_dropout
-        return self.attention(x, visible, self.compute.dtype, noise, rate, site, place)
+        return self.attention(x, visible, self.compute, noise, rate, site, place, read)
 
     def _mlp(self, x: jax.Array, place: Place) -> jax.Array:
         dtype = self.compute.dtype
@@ -98,18 +107,31 @@ def run_layers(
     visible: jax.Array,
     noise: Noise | None,
     place: Place,
+    read: jax.Array | None = None,
 ) -> jax.Array:
-    """x float32 [R,T,D] through all layers of `make_layers` -> float32 [R,T,D]."""
+    """x float32 [R,T,D] through all layers of `make_layers` -> float32 [R,T,D].
+
+    With `read` int32 [R,N] only the vectors at these places of each row, [R,N,D]: the last layer
+    computes no others, unless it is one of a loop, which all do the same.
+    """
     if compute.scan_layers:
-        return _scan(layers, compute, x, visible, noise, place)
-    for number, layer in enumerate(layers):
+        x = _scan(layers, compute, x, visible, noise, place)
+        return x if read is None else gather_slots(x, read)
+    *body, last = layers
+    for number, layer in enumerate(body):
         x = _recomputed(layer, compute, place)(x, visible, noise, number)
-    return x
+    return _recomputed(last, compute, place)(x, visible, noise, len(body), read=read)
 
 
-def drop(noise: Noise | None, rate: float, x: jax.Array, site: jax.Array | int) -> jax.Array:
-    """Drops features of `x` [R,T,D]; without noise, `x` as it is."""
-    return x if noise is None else noise.features(x, rate, site)
+def drop(
+    noise: Noise | None,
+    rate: float,
+    x: jax.Array,
+    site: jax.Array | int,
+    read: jax.Array | None = None,
+) -> jax.Array:
+    """Drops features of `x` [R,T,D], or [R,N,D] at `read`; without noise, `x` as it is."""
+    return x if noise is None else noise.features(x, rate, site, read)
 
 
 def same_segment(segments: jax.Array, causal: bool) -> jax.Array:
@@ -131,9 +153,9 @@ def _recomputed(layer: Layer, compute: Compute, place: Place) -> Callable[..., j
         return functools.partial(layer, place=place)
     graph, state = nnx.split(layer)
 
-    def pure(state: Any, *inputs: Any) -> jax.Array:
+    def pure(state: Any, *inputs: Any, read: jax.Array | None = None) -> jax.Array:
         again: Any = nnx.merge(graph, state)
-        return again(*inputs, place=place)
+        return again(*inputs, place=place, read=read)
 
     return functools.partial(jax.checkpoint(pure), state)
 

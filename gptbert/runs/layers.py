@@ -55,7 +55,8 @@ def choose_compute(config: ConfigDict, arrays: str, build: Callable[[Compute], A
         they are asked for by name.
     """
     asked = config.scan_layers
-    compute = Compute(arrays, scans_layers() if asked is None else asked, config.remat)
+    scan = scans_layers() if asked is None else asked
+    compute = Compute(arrays, scan, config.remat, join_heads=config.mesh.tensor == 1)
     if not config.frozen:
         return compute
     parameters = describe(build(compute))[1]

@@ -67,7 +67,9 @@ class Training:
         """One update. Batch arrays are [R,…], or [pieces,R,…] when gradients are accumulated.
 
         Returns the new state and scalars: `loss`, every sum of the objective divided by its count,
-        `gradient_norm` (global, before clipping) and `parameter_norm` (of what is trained).
+        `gradient_norm` (global, before clipping) and `parameter_norm` (of what is trained, after
+        the update: for the norm before it XLA copies every parameter, so as not to overwrite one
+        before it was read).
         """
         trained = {k: v for k, v in state.parameters.items() if self.is_trained(k, v)}
         fixed = {k: v for k, v in state.parameters.items() if k not in trained}
@@ -89,13 +91,13 @@ class Training:
         updates, optimizer_state = self.optimizer.update(
             gradients, state.optimizer_state, trained, learning_rate=learning_rate
         )
-        parameters = optax.apply_updates(trained, updates) | fixed
+        updated = optax.apply_updates(trained, updates)
         scalars = means | {
             "loss": value,
             "gradient_norm": optax.tree.norm(gradients),
-            "parameter_norm": optax.tree.norm(trained),
+            "parameter_norm": optax.tree.norm(updated),
         }
-        return TrainState(state.step + 1, parameters, optimizer_state), scalars
+        return TrainState(state.step + 1, updated | fixed, optimizer_state), scalars
 
     def score(self, parameters: Parameters, batch: Batch) -> jax.Array:
         """The objective's outputs of a batch without dropout: float32 [R,N,C]."""

@@ -2,8 +2,9 @@
 
 Model FLOPs count the matrix products of the model once forward and twice backward, whatever is
 recomputed: 6 a parameter and token that pass through it, and 12 D a layer for each pair of a token
-and one that it may see. Look-ups, normalisation and the optimizer count as nothing, so that
-utilisation is the share of the peak that does the model's own work.
+and one that it may see. Where the last layer is read at the masked words and [CLS] alone, only they
+pass through its query, output and MLP (`models.stack`). Look-ups, normalisation and the optimizer
+count as nothing, so that utilisation is the share of the peak that does the model's own work.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gptbert.models.presets import ModelConfig, matrix_parameters
+from gptbert.models.presets import ModelConfig, matrix_parameters, query_parameters
 from gptbert.pipeline.batch import Batch, MaskedTargets, TokenTargets
 
 # Published dense bfloat16 peaks, FLOP/s of one device as JAX counts them (a v2 or v3 chip is two).
@@ -53,8 +54,10 @@ class Throughput:
         causal = isinstance(batch.targets, TokenTargets)
         pairs = _pairs(segments) / (2 if causal else 1)
         body = 6.0 * matrix_parameters(self.model) * tokens
-        attention = 12.0 * self.model.layers * self.model.width * pairs
-        return body + attention + self._head(batch.targets)
+        attention = 12.0 * self.model.width * pairs
+        unread = 1.0 - _read(batch.targets, tokens) / tokens if tokens else 0.0
+        spared = unread * (6.0 * query_parameters(self.model) * tokens + attention)
+        return body + self.model.layers * attention - spared + self._head(batch.targets)
 
     def _head(self, targets: Any) -> float:
         if not isinstance(targets, MaskedTargets | TokenTargets):
@@ -68,6 +71,13 @@ class Throughput:
         """What the log records of a rate."""
         found = {"model_flops_per_second": flops_per_second}
         return found | ({"utilisation": flops_per_second / self.peak} if self.peak else {})
+
+
+def _read(targets: Any, tokens: int) -> float:
+    """At how many of the tokens the last layer is read."""
+    if isinstance(targets, MaskedTargets):
+        return float(np.count_nonzero(targets.weights) + np.count_nonzero(targets.next_weights))
+    return float(tokens)
 
 
 def _pairs(segments: np.ndarray) -> float:

@@ -16,9 +16,9 @@ from flax import nnx
 from gptbert.errors import UserError
 from gptbert.models import parameters as flat
 from gptbert.models.encoder import Bert, Pooler
-from gptbert.models.heads import GptClassifier, gather_slots
+from gptbert.models.heads import GptClassifier
 from gptbert.models.inputs import Packed
-from gptbert.models.layers import Dense, truncated_normal
+from gptbert.models.layers import Dense, gather_slots, truncated_normal
 from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig
 from gptbert.models.pretraining import NextTokenModel, WordHead
 from gptbert.pipeline.batch import Batch

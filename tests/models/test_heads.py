@@ -10,7 +10,7 @@ import pytest
 from gptbert.errors import UserError
 from gptbert.models import dropout
 from gptbert.models.dropout import Noise, step_key
-from gptbert.models.heads import GptClassifier, SequenceClassifier, added_slots, make_classifier
+from gptbert.models.heads import GptClassifier, SequenceClassifier, make_classifier
 from gptbert.models.inputs import Packed
 from gptbert.models.parameters import describe, initialize, merge
 from gptbert.models.presets import Compute, GptConfig
@@ -81,21 +81,12 @@ def test_the_vector_that_is_read_is_dropped():
     plain.rate = 0.5
     packed, starts = rows_of([[0]], 16, 1)
     noise = Noise(jnp.asarray(step_key(0, 0)), packed.segments, packed.positions)
-    x = added_slots(plain.gpt(packed), starts)
+    x = plain.gpt(packed, read=starts[..., 0]) + plain.gpt(packed, read=starts[..., 1])
     kept = noise.vectors(x, packed.segments[:, :1], 0.5, dropout.CLASSIFIER)
     assert 0 < np.count_nonzero(kept) < x.size
     found = plain(packed, starts, noise)
     kernel, bias = plain.classifier.kernel[...], plain.classifier.bias[...]
     np.testing.assert_allclose(found, kept @ kernel + bias, rtol=1e-5, atol=1e-7)
-
-
-def test_slots_of_one_sequence_are_gathered():
-    x = jnp.arange(24.0).reshape(2, 4, 3)
-    starts = jnp.asarray([[1, 3], [0, 2]])
-    np.testing.assert_array_equal(added_slots(x, starts), [[x[0, 1], x[0, 3]], [x[1, 0], x[1, 2]]])
-    twice = jnp.stack([starts, starts[:, ::-1]], -1)
-    expected = added_slots(x, starts) + added_slots(x, starts[:, ::-1])
-    np.testing.assert_array_equal(added_slots(x, twice), expected)
 
 
 def test_the_classifier_of_a_shape():

@@ -44,7 +44,8 @@ def run(sizes, scan=False, pieces=1):
     count = int(np.prod(sizes))
     layout = make_layout(*sizes, devices=jax.devices()[:count])
     fixed, parameters = tiny.training(
-        config=CONFIG, layout=layout, compute=Compute(scan_layers=scan), classes=3)
+        config=CONFIG, layout=layout, classes=3,
+        compute=Compute(scan_layers=scan, join_heads=layout.mesh.shape["tensor"] == 1))
     state = fixed.initial_state(parameters)
     state = computed_form(saved_form(state, CONFIG.vocabulary), layout, scan_layers=scan)
     step = jit_update(fixed, state, pieces)

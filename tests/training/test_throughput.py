@@ -16,6 +16,7 @@ BERT, GPT = BertConfig(**SIZES), GptConfig(**SIZES)
 SEGMENTS = np.array([[1, 1, 1, 2, 2, 0], [3, 3, 3, 3, 0, 0]], np.int32)
 PACKED = Packed(SEGMENTS, SEGMENTS, SEGMENTS, SEGMENTS)
 LENGTHS = (3, 2, 4)
+TOKENS = sum(LENGTHS)
 
 
 def multiplied(tokens, inputs, outputs):
@@ -23,22 +24,30 @@ def multiplied(tokens, inputs, outputs):
     return 2 * tokens * inputs * outputs
 
 
-def layers(pairs):
-    """Of both layers: four projections, two products of the MLP, scores and mixed values."""
-    width, inner, tokens = 6, 10, sum(LENGTHS)
-    of_one = 4 * multiplied(tokens, width, width)
-    of_one += multiplied(tokens, width, inner) + multiplied(tokens, inner, width)
-    return 2 * (of_one + 2 * multiplied(pairs, width, 1))
+def layers(pairs, read=TOKENS):
+    """Of both layers: four projections, two products of the MLP, scores and mixed values.
+
+    Of the last one keys and values of all tokens, and the rest of those that are read.
+    """
+    width, inner, tokens = 6, 10, TOKENS
+
+    def of_one(read):
+        projections = 2 * multiplied(tokens, width, width) + 2 * multiplied(read, width, width)
+        mlp = multiplied(read, width, inner) + multiplied(read, inner, width)
+        return projections + mlp + 2 * multiplied(pairs * read / tokens, width, 1)
+
+    return of_one(tokens) + of_one(read)
 
 
 def test_bert_with_its_masked_words():
     slots = np.zeros((2, 3), np.float32)
     weights = np.array([[1, 1, 0], [1, 0, 0]], np.float32)
-    targets = MaskedTargets(slots, slots, weights, slots, slots, slots)
+    examples = np.array([[1, 1, 0], [1, 0, 0]], np.float32)
+    targets = MaskedTargets(slots, slots, weights, slots, slots, examples)
     head = multiplied(3, 6, 6) + multiplied(3, 6, 11)  # a dense layer and the words
     pairs = sum(n * n for n in LENGTHS)
     found = Throughput(BERT, None).flops(Batch(PACKED, targets))
-    assert found == 3 * (layers(pairs) + head)
+    assert found == pytest.approx(3 * (layers(pairs, read=6) + head), rel=1e-12)
 
 
 def test_bert_with_a_classifier():
