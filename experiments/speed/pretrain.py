@@ -16,8 +16,8 @@ is everything from the host's batch to the updated state: forward, backward, cli
 optimizer, the loss read. Tokens and weights are random, both sides get the same shapes.
 
 Raw results go to results/pretrain.jsonl, all contestants of a block at once; what a machine of the
-same name has done is not done again. Nothing else may run on the machine meanwhile. About 20 GB of
-memory are taken.
+same name has done is not done again, unless a step does less work since. Nothing else may run on
+the machine meanwhile. About 20 GB of memory are taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pathlib import Path
 from finetune import records
 from pretrain_cases import CASES, QUICK_CASES, SEED, Case
 from pretrain_orders import Contestant
-from pretrain_report import report
+from pretrain_report import is_superseded, report
 
 from gptbert.processor import processor
 from gptbert.runs.record import git_commit
@@ -106,7 +106,9 @@ def time_case(path: Path, case: Case, dropout: float, blocks: int) -> None:
         known = [
             r
             for r in records(path)
-            if (r["about"]["hardware"], r["model"], r["dropout"]) == unit and r["group"] == number
+            if (r["about"]["hardware"], r["model"], r["dropout"]) == unit
+            and r["group"] == number
+            and not is_superseded(r)
         ]
         _time_group(path, case, dropout, blocks, number, kinds, known)
 

@@ -118,9 +118,10 @@ def draw(case: Case, step: int) -> Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-    """A matrix product of the step, batch x [m,k] x [k,n], `count` times a step.
+    """A matrix product of the step, batch x [m,k] x [k,n].
 
-    `form` says how the operands lie: n as written, t the other way round.
+    `form` says how the operands lie: n as written, t the other way round. It is done `count` times
+    in a step that computes only the masked positions, `count_all` times in one that computes all.
     """
 
     name: str
@@ -130,60 +131,77 @@ class Product:
     k: int
     n: int
     count: int
+    count_all: int
 
     @property
     def flops(self) -> float:
-        """Of all of them in a step."""
-        return 2.0 * self.batch * self.m * self.k * self.n * self.count
+        """Of one."""
+        return 2.0 * self.batch * self.m * self.k * self.n
 
 
 def products(case: Case, linear_layers: bool = False) -> list[Product]:
-    """All matrix products of a step, forward and backward; the head's also for every position.
+    """All matrix products of a step, forward and backward.
 
-    Kernels lie as [inputs, outputs], or with `linear_layers` as [outputs, inputs]; the word table
-    always as [entries, width].
+    Of masked positions alone the head is computed, and of the last layer what follows its keys and
+    values; [CLS] is read too, once a row. Kernels lie as [inputs, outputs], or with `linear_layers`
+    as [outputs, inputs]; the word table always as [entries, width].
     """
     shape = preset(case.model)
-    tokens, width, inner, layers = (
-        case.rows * case.positions,
-        shape.width,
-        shape.inner,
-        shape.layers,
-    )
-    found = []
-    for name, inputs, outputs in (
+    tokens, width, inner = case.rows * case.positions, shape.width, shape.inner
+    kernels = (
         ("qkv", width, 3 * width),
         ("attention output", width, width),
         ("up", width, inner),
         ("down", inner, width),
-    ):
-        found += _trio(name, tokens, inputs, outputs, layers, linear_layers)
-    pairs, length, head = case.rows * shape.heads, case.positions, shape.head_width
-    found.append(Product("scores", "nt", pairs, length, head, length, 2 * layers))
-    found.append(Product("mixing", "nn", pairs, length, length, head, 4 * layers))
-    found += _head("head", case.predictions, width, shape.vocabulary)
+    )
+    whole = (shape.layers - case.masked, shape.layers)  # layers computed at every position
+    found = []
+    for name, inputs, outputs in kernels:
+        found += _trio(name, tokens, inputs, outputs, whole, linear_layers)
+    found += _attention("", case, case.positions, whole)
     if case.masked:
-        found += _head("head of all", tokens, width, shape.vocabulary)
-    return found
+        read = 1 + -(-case.predictions // case.rows)
+        last = (1, 0)
+        found += _trio("last kv", tokens, width, 2 * width, last, linear_layers)
+        found += _trio("last q", case.rows * read, width, width, last, linear_layers)
+        for name, inputs, outputs in kernels[1:]:
+            found += _trio(f"last {name}", case.rows * read, inputs, outputs, last, linear_layers)
+        found += _attention("last ", case, read, last)
+        found += _head("head of all", tokens, width, shape.vocabulary, (0, 1))
+    return found + _head("head", case.predictions, width, shape.vocabulary, (1, 1 - case.masked))
 
 
 def _trio(
-    name: str, rows: int, inputs: int, outputs: int, count: int, linear: bool
+    name: str, rows: int, inputs: int, outputs: int, counts: tuple[int, int], linear: bool
 ) -> list[Product]:
     """y = x W and both of its gradients."""
     forward, backward = ("nt", "nn") if linear else ("nn", "nt")
     kernel = (outputs, rows, inputs) if linear else (inputs, rows, outputs)
     return [
-        Product(f"{name}: y", forward, 1, rows, inputs, outputs, count),
-        Product(f"{name}: dx", backward, 1, rows, outputs, inputs, count),
-        Product(f"{name}: dW", "tn", 1, *kernel, count),
+        Product(f"{name}: y", forward, 1, rows, inputs, outputs, *counts),
+        Product(f"{name}: dx", backward, 1, rows, outputs, inputs, *counts),
+        Product(f"{name}: dW", "tn", 1, *kernel, *counts),
     ]
 
 
-def _head(name: str, rows: int, width: int, vocabulary: int) -> list[Product]:
+def _attention(of: str, case: Case, asking: int, counts: tuple[int, int]) -> list[Product]:
+    """Scores of `asking` queries a row and mixed values, and their gradients."""
+    shape = preset(case.model)
+    pairs, length, head = case.rows * shape.heads, case.positions, shape.head_width
+    count, count_all = counts
+    twice, four_times = (2 * count, 2 * count_all), (4 * count, 4 * count_all)
+    return [
+        Product(f"{of}scores", "nt", pairs, asking, head, length, *twice),
+        Product(f"{of}mixing", "nn", pairs, asking, length, head, *four_times),
+    ]
+
+
+def _head(
+    name: str, rows: int, width: int, vocabulary: int, counts: tuple[int, int]
+) -> list[Product]:
     """y = x E^T and both of its gradients."""
     return [
-        Product(f"{name}: y", "nt", 1, rows, width, vocabulary, 1),
-        Product(f"{name}: dx", "nn", 1, rows, vocabulary, width, 1),
-        Product(f"{name}: dE", "tn", 1, vocabulary, rows, width, 1),
+        Product(f"{name}: y", "nt", 1, rows, width, vocabulary, *counts),
+        Product(f"{name}: dx", "nn", 1, rows, vocabulary, width, *counts),
+        Product(f"{name}: dE", "tn", 1, vocabulary, rows, width, *counts),
     ]

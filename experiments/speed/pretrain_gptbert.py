@@ -100,7 +100,8 @@ def main() -> None:
         config = load_config(case.config, [], example="")
         kind = MaskedLanguageModel if case.masked else NextTokenModel
         products = choose_products(KINDS[flags.kind], WORTHWHILE)
-        build = functools.partial(kind, case.shape(flags.dropout), Compute(products.arrays))
+        compute = Compute(products.arrays, join_heads=True)  # as `runs.layers.choose_compute`
+        build = functools.partial(kind, case.shape(flags.dropout), compute)
         optimizer = make_optimizer(
             config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm,
             b2=config.b2, epsilon=config.epsilon,

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
+from finetune import SUPERSEDED, does_less_work
 from pretrain_cases import case_of, products
 
 from gptbert.reports.tables import markdown_table
@@ -46,7 +47,13 @@ class Results:
 
     def __init__(self, model: str, dropout: float, found: list[dict]) -> None:
         self.model, self.dropout = model, dropout
-        self._found = [r for r in found if (r["model"], r["dropout"]) == (model, dropout)]
+        names = {p.name for p in products(case_of(model))}
+        self._found = [
+            r
+            for r in found
+            if (r["model"], r["dropout"]) == (model, dropout)
+            and ("products" not in r or names <= r["products"].keys())
+        ]
 
     def of(self, kind: str) -> list[dict]:
         """The blocks of one contestant."""
@@ -96,9 +103,11 @@ class Results:
         if not self.of(f"products {framework}"):
             return math.nan, math.nan
         times = self.product_times(framework)
-        left_out = "head:" if every_position and case_of(self.model).masked else "head of all:"
-        counted = [p for p in products(case_of(self.model)) if not p.name.startswith(left_out)]
-        return sum(times[p.name] * p.count for p in counted), sum(p.flops for p in counted)
+        counted = [
+            (p, p.count_all if every_position else p.count) for p in products(case_of(self.model))
+        ]
+        seconds = sum(count * times[p.name] for p, count in counted if count)
+        return seconds, sum(count * p.flops for p, count in counted)
 
     def product_times(self, framework: str) -> dict[str, float]:
         """Median seconds of each product."""
@@ -109,8 +118,25 @@ class Results:
         }
 
 
+def is_superseded(record: dict) -> bool:
+    """Whether a block was timed with a step that does work which is spared now."""
+    return not does_less_work(str(record["about"]["git_commit"]).split("+")[0])
+
+
+def told(found: list[dict]) -> list[dict]:
+    """The blocks to tell of each model and dropout: older ones only where there are no others."""
+    kept = [r for r in found if not is_superseded(r)]
+    units = {_unit(r) for r in kept}
+    return kept + [r for r in found if _unit(r) not in units]
+
+
+def _unit(record: dict) -> tuple[str, str, float]:
+    return record["about"]["hardware"], record["model"], record["dropout"]
+
+
 def report(found: list[dict]) -> str:
     """All tables, in Markdown, machine by machine."""
+    found = told(found)
     lines = [
         "# Pre-training speed on a CPU",
         "",
@@ -137,13 +163,20 @@ def _machine(name: str, found: list[dict]) -> list[str]:
     units = list(dict.fromkeys((r["model"], r["dropout"]) for r in found))
     results = [Results(model, dropout, found) for model, dropout in units]
     lines = [
-        f"## {name}", "", *_origin(found), "",
+        f"## {name}", "", *_superseded(found), *_origin(found), "",
         "### Against the targets", "", _target_table(results), "",
         "### Less work, or faster work", "", _work_table(results), "",
     ]  # fmt: skip
     for each in results:
         lines += [f"### {_title(each)}", "", _step_table(each), "", *_limits(each), ""]
     return [*lines, "### Matrix products alone", "", _product_table(results), ""]
+
+
+def _superseded(found: list[dict]) -> list[str]:
+    """Which tables are of a step that is not compiled any more."""
+    units = dict.fromkeys((r["model"], r["dropout"]) for r in found if is_superseded(r))
+    told = ", ".join(f"{model} with dropout {dropout:g}" for model, dropout in units)
+    return [f"Superseded, {SUPERSEDED.split(': ')[1]}: {told}.", ""] if units else []
 
 
 def _title(results: Results) -> str:
@@ -249,16 +282,17 @@ def _product_table(every: list[Results]) -> str:
         xla, torch = each.product_times("xla"), each.product_times("torch")
         for p in products(case_of(each.model)):
             shape = f"{p.m} x {p.k} x {p.n}" + (f", {p.batch} of them" if p.batch > 1 else "")
-            one = p.flops / p.count / 1e9
+            one = p.flops / 1e9
             rows.append([
-                each.model, p.name, shape, str(p.count), f"{xla[p.name] * 1e3:.2f}",
+                each.model, p.name, shape, str(p.count), str(p.count_all),
+                f"{xla[p.name] * 1e3:.2f}",
                 f"{one / xla[p.name]:.0f}", f"{torch[p.name] * 1e3:.2f}",
                 f"{one / torch[p.name]:.0f}",
             ])  # fmt: skip
     return markdown_table(
         rows,
-        ["model", "product", "m x k x n", "a step", "XLA ms", "XLA GFLOP/s", "PyTorch ms",
-         "PyTorch GFLOP/s"],
+        ["model", "product", "m x k x n", "a step", "projecting all", "XLA ms", "XLA GFLOP/s",
+         "PyTorch ms", "PyTorch GFLOP/s"],
     )  # fmt: skip
 
 

@@ -18,10 +18,12 @@ import jax.numpy as jnp
 
 # Positions of each row, and over all rows (of the whole mesh, at least one of each row), whose
 # logits exist at a time: 3.3 GB in float32 over 50,257 entries. Up to 128 rows a chunk has 128
-# positions of each. The words that BERT predicts, 20 of a row of 128, are one chunk up to 819 rows.
-# Fewer positions would do (about 512 on a CPU, some thousands on an accelerator); but on a mesh the
-# table's gradient is summed over devices once a chunk, so that few large chunks are better there.
-CHUNK, POSITIONS = 128, 16_384
+# positions of each; of fewer than 4 rows it has `AT_LEAST` over all, since each chunk adds a pass
+# over the table's gradient. The words that BERT predicts, 20 of a row of 128, are one chunk up to
+# 819 rows. Fewer positions would do (about 512 on a CPU, some thousands on an accelerator); but on
+# a mesh the table's gradient is summed over devices once a chunk, so that few large chunks are
+# better there.
+CHUNK, POSITIONS, AT_LEAST = 128, 16_384, 512
 
 
 def linear_cross_entropy(
@@ -33,7 +35,7 @@ def linear_cross_entropy(
     *,
     vocabulary: int,
     dtype: str = "float32",
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Summed loss and summed right answers of projecting `x` on a vocabulary.
 
@@ -45,8 +47,8 @@ def linear_cross_entropy(
       weights: float32 [R,T]. No gradient goes to them.
       vocabulary: V.
       dtype: Of the matrix products; softmax and sums are float32.
-      chunk: Positions of each row whose logits [R,chunk,V'] exist at a time, at most: fewer where
-        they would be more than `POSITIONS` over all rows.
+      chunk: Positions of each row whose logits [R,chunk,V'] exist at a time, at most; by default
+        `CHUNK`, but `AT_LEAST` and at most `POSITIONS` over all rows.
 
     Returns:
       The weighted sums, float32 scalars: of the negative log-likelihoods (differentiable in `x`,
@@ -55,6 +57,8 @@ def linear_cross_entropy(
     entries = table.shape[0]
     if bias is not None:
         bias = jnp.pad(bias, (0, entries - bias.shape[0]))
+    if chunk is None:
+        chunk = max(CHUNK, AT_LEAST // x.shape[0])
     chunk = min(chunk, max(1, POSITIONS // x.shape[0]))
     count = -(-x.shape[1] // chunk)
     chunk = -(-x.shape[1] // count)  # equal chunks, with as little filler as can be
@@ -103,9 +107,11 @@ def _forward(
         loss, correct, error = _losses(vocabulary, cast, bias, part, labels, weights)
         error = error.astype(dtype)
         dx = _product("rtv,vd->rtd", error, cast).astype(x.dtype)
-        dtable = _product("rtv,rtd->vd", error, part.astype(dtype))
+        # Summed over one axis: over two, XLA would copy the errors into another order first.
+        flat, vectors = error.reshape(-1, len(cast)), part.astype(dtype).reshape(-1, part.shape[-1])
+        dtable = _product("nv,nd->vd", flat, vectors)
         # A sum over rows of this width is fast as a matrix product only.
-        dbias = bias if bias is None else _product("rt,rtv->v", jnp.ones_like(error[..., 0]), error)
+        dbias = bias if bias is None else _product("n,nv->v", jnp.ones_like(flat[:, 0]), flat)
         return jax.tree.map(jnp.add, total, (loss, correct, (dtable, dbias))), dx
 
     zero = jnp.zeros((), jnp.float32)

@@ -18,7 +18,7 @@ from gptbert.models.dropout import Noise
 from gptbert.models.encoder import Bert, Pooler
 from gptbert.models.inputs import Packed
 from gptbert.models.layers import Dense, LayerNorm, Place, anywhere, gelu, truncated_normal
-from gptbert.models.losses import CHUNK, linear_cross_entropy
+from gptbert.models.losses import linear_cross_entropy
 from gptbert.models.presets import BertConfig, Compute, GptConfig, ModelConfig
 
 Sums = tuple[jax.Array, jax.Array]  # of losses and of right answers, float32 scalars
@@ -86,7 +86,7 @@ class MaskedLanguageModel(nnx.Module):
         labels: jax.Array,
         weights: jax.Array,
         place: Place = anywhere,
-        chunk: int = CHUNK,
+        chunk: int | None = None,
     ) -> Sums:
         """Summed loss and right answers of masked words: vectors [R,M,D], labels, weights [R,M]."""
         table = place(self.bert.embeddings.word.table[...], "vocabulary")
@@ -133,7 +133,7 @@ class NextTokenModel(nnx.Module):
         weights: jax.Array,
         noise: Noise | None = None,
         place: Place = anywhere,
-        chunk: int = CHUNK,
+        chunk: int | None = None,
     ) -> Sums:
         """Summed loss and right answers: vectors [R,T,D], next tokens and weights [R,T].
 
