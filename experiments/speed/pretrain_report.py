@@ -144,13 +144,14 @@ def report(found: list[dict]) -> str:
         "A step goes from the host's batch to the updated state (clipping, optimizer, loss read),",
         "with the same shapes and random tokens on both sides. gptbert is the update that",
         "`gptbert pretrain` compiles, set up by the package alone. Unless a line says otherwise,",
-        "gptbert projects only the masked positions of BERT on the vocabulary and `transformers`",
+        "gptbert projects only the masked positions of BERT on the vocabulary, and computes only",
+        "them and [CLS] in the last layer after its keys and values, where `transformers` computes",
         "all: that part of a ratio is less work, and is told apart below.",
         "Ratios are of medians over the steps of those blocks that both took part in, with the",
         "lowest and highest ratio within a block.",
-        "*Less work* is what projecting only the masked positions gives, measured in PyTorch and",
-        "in gptbert; *same work* is what is left between both sides when they project the same",
-        "positions. The whole ratio (eager / gptbert) is the product of the two.",
+        "*Less work* is what this gives, measured in gptbert, or in PyTorch, where the projection",
+        "alone is spared (the last layer's share is then in *same work*); *same work* is what is",
+        "left between both sides. The whole ratio (eager / gptbert) is the product of the two.",
         "",
     ]
     for machine in sorted({r["about"]["hardware"] for r in found}):
