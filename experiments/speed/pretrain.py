@@ -31,7 +31,7 @@ from pathlib import Path
 from finetune import records
 from pretrain_cases import CASES, QUICK_CASES, SEED, Case
 from pretrain_orders import Contestant
-from pretrain_report import is_superseded, report
+from pretrain_report import is_superseded, report, unit_of
 
 from gptbert.processor import processor
 from gptbert.runs.record import git_commit
@@ -106,9 +106,7 @@ def time_case(path: Path, case: Case, dropout: float, blocks: int) -> None:
         known = [
             r
             for r in records(path)
-            if (r["about"]["hardware"], r["model"], r["dropout"]) == unit
-            and r["group"] == number
-            and not is_superseded(r)
+            if unit_of(r) == unit and r["group"] == number and not is_superseded(r)
         ]
         _time_group(path, case, dropout, blocks, number, kinds, known)
 

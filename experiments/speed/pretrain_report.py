@@ -126,11 +126,12 @@ def is_superseded(record: dict) -> bool:
 def told(found: list[dict]) -> list[dict]:
     """The blocks to tell of each model and dropout: older ones only where there are no others."""
     kept = [r for r in found if not is_superseded(r)]
-    units = {_unit(r) for r in kept}
-    return kept + [r for r in found if _unit(r) not in units]
+    units = {unit_of(r) for r in kept}
+    return kept + [r for r in found if unit_of(r) not in units]
 
 
-def _unit(record: dict) -> tuple[str, str, float]:
+def unit_of(record: dict) -> tuple[str, str, float]:
+    """What a record was timed of: machine, model, dropout."""
     return record["about"]["hardware"], record["model"], record["dropout"]
 
 

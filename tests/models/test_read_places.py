@@ -60,6 +60,14 @@ def vectors_and_gradients(kind, compute, dropout, *, ask):
     return np.asarray(x), gradients
 
 
+def test_slots_are_gathered_row_by_row():
+    x = jnp.arange(24.0).reshape(2, 4, 3)
+    starts = jnp.asarray([[1, 3], [0, 2]])
+    np.testing.assert_array_equal(gather_slots(x, starts), [[x[0, 1], x[0, 3]], [x[1, 0], x[1, 2]]])
+    numbers = x[..., 0]
+    np.testing.assert_array_equal(gather_slots(numbers, starts), [[3, 9], [12, 18]])
+
+
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("how", COMPUTES)
 @pytest.mark.parametrize("kind", BACKBONES)
@@ -80,7 +88,7 @@ def test_joined_heads_compute_the_same(kind):
 
 
 def test_the_last_layer_does_less():
-    """Of the last layer's seven eighths (of a query, the output, the MLP) a quarter is left."""
+    """A quarter of the places is read: three quarters of all but keys and values are spared."""
 
     def flops(read):
         module, config = BACKBONES["BERT"]

@@ -186,7 +186,8 @@ def test_a_restored_state_is_split_as_it_is_read(runs):
 def test_every_kind_of_activation_is_split(runs, model):
     """16 rows of 32 tokens; without heads, inner or hidden each device would compute them all.
 
-    BERT's last layer has the places that are read instead: five masked ones and two [CLS] of each row.
+    BERT's last layer has the places that are read instead: of each row five masked ones and two
+    [CLS].
     """
     rows = ("data", "fsdp")
     expected = {((102, 60), ("tensor", None))}
