@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from finetune import SUPERSEDED, does_less_work
+from finetune import does_less_work
 from pretrain_cases import case_of, products
 
 from gptbert.reports.tables import markdown_table
@@ -47,13 +47,7 @@ class Results:
 
     def __init__(self, model: str, dropout: float, found: list[dict]) -> None:
         self.model, self.dropout = model, dropout
-        names = {p.name for p in products(case_of(model))}
-        self._found = [
-            r
-            for r in found
-            if (r["model"], r["dropout"]) == (model, dropout)
-            and ("products" not in r or names <= r["products"].keys())
-        ]
+        self._found = [r for r in found if (r["model"], r["dropout"]) == (model, dropout)]
 
     def of(self, kind: str) -> list[dict]:
         """The blocks of one contestant."""
@@ -123,21 +117,14 @@ def is_superseded(record: dict) -> bool:
     return not does_less_work(str(record["about"]["git_commit"]).split("+")[0])
 
 
-def told(found: list[dict]) -> list[dict]:
-    """The blocks to tell of each model and dropout: older ones only where there are no others."""
-    kept = [r for r in found if not is_superseded(r)]
-    units = {unit_of(r) for r in kept}
-    return kept + [r for r in found if unit_of(r) not in units]
-
-
 def unit_of(record: dict) -> tuple[str, str, float]:
     """What a record was timed of: machine, model, dropout."""
     return record["about"]["hardware"], record["model"], record["dropout"]
 
 
 def report(found: list[dict]) -> str:
-    """All tables, in Markdown, machine by machine."""
-    found = told(found)
+    """All tables, in Markdown, machine by machine; without the blocks that are superseded."""
+    found = [r for r in found if not is_superseded(r)]
     lines = [
         "# Pre-training speed on a CPU",
         "",
@@ -165,20 +152,13 @@ def _machine(name: str, found: list[dict]) -> list[str]:
     units = list(dict.fromkeys((r["model"], r["dropout"]) for r in found))
     results = [Results(model, dropout, found) for model, dropout in units]
     lines = [
-        f"## {name}", "", *_superseded(found), *_origin(found), "",
+        f"## {name}", "", *_origin(found), "",
         "### Against the targets", "", _target_table(results), "",
         "### Less work, or faster work", "", _work_table(results), "",
     ]  # fmt: skip
     for each in results:
         lines += [f"### {_title(each)}", "", _step_table(each), "", *_limits(each), ""]
     return [*lines, "### Matrix products alone", "", _product_table(results), ""]
-
-
-def _superseded(found: list[dict]) -> list[str]:
-    """Which tables are of a step that is not compiled any more."""
-    units = dict.fromkeys((r["model"], r["dropout"]) for r in found if is_superseded(r))
-    told = ", ".join(f"{model} with dropout {dropout:g}" for model, dropout in units)
-    return [f"Superseded, {SUPERSEDED.split(': ')[1]}: {told}.", ""] if units else []
 
 
 def _title(results: Results) -> str:
