@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 
-from gptbert import __version__, runtime
+from gptbert import __version__, disk, runtime
 from gptbert.errors import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -104,10 +103,11 @@ def _main(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        refusal = disk.refusal(error, str(error.filename or "."))
+        if refusal is None:
             raise
         where = f" at {error.filename}" if error.filename else ""
-        print(f"gptbert: the disk is full{where}; make room, then repeat", file=sys.stderr)
+        print(f"gptbert: {refusal.reason}{where}; {refusal.help}, then repeat", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("gptbert: interrupted from the keyboard", file=sys.stderr)

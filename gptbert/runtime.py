@@ -146,7 +146,13 @@ def start_distributed(coordinator: str, processes: int | None, process: int | No
       UserError: An incomplete or impossible description of the job.
     """
     global _distributed
-    if coordinator != "auto":
+    if coordinator == "auto":
+        if processes is not None or process is not None:
+            raise UserError(
+                "--coordinator=auto finds by itself how many processes there are and which one "
+                "this is; expected it without --processes and --process"
+            )
+    else:
         if processes is None or process is None or not 0 <= process < processes:
             raise UserError(
                 f"--coordinator={coordinator} with --processes={processes} --process={process}: "
@@ -158,7 +164,13 @@ def start_distributed(coordinator: str, processes: int | None, process: int | No
     import jax
 
     if coordinator == "auto":
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            raise UserError(
+                f"--coordinator=auto found no job of several processes here ({error}); expected a "
+                "TPU pod or Slurm, or --coordinator=HOST:PORT with --processes and --process"
+            ) from None
     else:
         jax.distributed.initialize(coordinator, processes, process, shutdown_timeout_seconds=20)
     _distributed = True

@@ -112,6 +112,7 @@ def test_misspelt_flag(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         (RunFailed("NaN"), 3, "gptbert: the run failed: NaN\n"),
         (Interrupted("later"), 75, "gptbert: later\n"),
         (OSError(errno.ENOSPC, "full", "x"), 2, "gptbert: the disk is full at x; make room"),
+        (OSError(errno.EFBIG, "large", "x"), 2, "gptbert: a file would be larger than it may be"),
         (KeyboardInterrupt(), 130, "gptbert: interrupted from the keyboard\n"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from gptbert.commands.arguments import Parser
@@ -44,12 +45,24 @@ def _fields() -> str:
     return explained_fields(Path(pretraining_recipe.__file__))
 
 
+def _alone(flags: argparse.Namespace) -> None:
+    """Refuses what describes a job of several: alone, each of them would write the whole run."""
+    given = {"processes": flags.processes, "process": flags.process}
+    if told := " ".join(f"--{name}={n}" for name, n in given.items() if n is not None):
+        raise UserError(
+            f"{told} without --coordinator; expected HOST:PORT of process 0 too, or neither for "
+            "one process"
+        )
+
+
 def main(arguments: list[str]) -> int:
     """Runs the command; returns the exit code."""
     name, fields, rest = split_config_flags(arguments)
     flags = parser().parse(rest)
     config = load_config(name, fields, example="--config=configs/bert.py:base")
-    if flags.coordinator:
+    if flags.coordinator is None:
+        _alone(flags)
+    else:
         start_distributed(flags.coordinator, flags.processes, flags.process)
     if flags.dry_run:
         from gptbert.runs.dry_run_pretraining import describe_pretraining

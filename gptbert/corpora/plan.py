@@ -14,10 +14,9 @@ from gptbert.datasets.documents import Source
 from gptbert.errors import UserError
 from gptbert.locking import hold
 from gptbert.pipeline.store_files import Files
-from gptbert.pipeline.store_format import MANIFEST, SPLITS, TOKENIZER, UNFINISHED
+from gptbert.pipeline.store_format import MANIFEST, PLAN, SPLITS, TOKENIZER, UNFINISHED
 from gptbert.tokenizers import Tokenizer
 
-PLAN = "plan.json"
 FORMAT = 1
 
 

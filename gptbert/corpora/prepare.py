@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,17 @@ def prepare_corpus(request: Request, *, quiet: bool = False) -> dict[str, Any]:
 def _found_done(files: Files, quiet: bool) -> dict[str, Any]:
     """The report of a store that is there; UserError if a file of it is missing, cut or damaged."""
     stores = [TokenStore.open(files, split) for split in SPLITS]
+    stores[0].read_beside()
+    report = dict(stores[0].info["report"])
+    if files.size(REPORT) is None:  # nobody reads it but people, so it is no reason to stop
+        _write_report(files, report)
     if not quiet:
         print(f"{files.path} is already prepared; nothing is done", file=sys.stderr)
-    return dict(stores[0].info["report"])
+    return report
+
+
+def _write_report(files: Files, report: Mapping[str, Any]) -> None:
+    files.write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
 
 
 def cores() -> int:
@@ -196,7 +204,7 @@ def _merge(
     if began is not None:
         report = report | {"run": _run(report, request, time.monotonic() - began)}
     _write_tokenizer(writer, tokenizer)
-    files.write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
+    _write_report(files, report)
     writer.commit(info)
     return report
 

@@ -28,6 +28,7 @@ from gptbert.tokenizers.train_bpe import train_bpe, train_byte_bpe
 from gptbert.tokenizers.train_merges import Merge, Watch
 from gptbert.tokenizers.train_sentencepiece import ALGORITHMS, train_sentencepiece
 from gptbert.tokenizers.train_wordpiece import train_wordpiece
+from gptbert.tokenizers.train_words import MOST_CHARACTERS
 
 # The sizes of the released vocabularies of BERT, GPT and GPT-2; that of T5's.
 SIZES = {"wordpiece": 30_522, "bpe": 40_478, "byte-bpe": 50_257, "sentencepiece": 32_000}
@@ -291,6 +292,9 @@ def _nothing_read(counted: Counted) -> str:
         f"{count:,} {kind}, for instance {counted.rejects.first[kind][0]}"
         for kind, count in counted.rejects.counts.items()
     )
+    if counted.counts.too_long:
+        long = f"{counted.counts.too_long:,} of more than {MOST_CHARACTERS} characters, left out"
+        told = "; ".join(filter(None, (long, told)))
     return f"no words in the input{f': {told}' if told else ''}; expected files with text"
 
 
@@ -305,7 +309,7 @@ def _lines(report: Report, request: Request) -> Iterator[str]:
     )
     for count, what in (
         (report.unspelt, f"words with a character beyond the {request.characters:,} most frequent"),
-        (counts.too_long, "words longer than any word"),
+        (counts.too_long, f"words of more than {MOST_CHARACTERS} characters"),
         (counts.forgotten, "rare words, to bound memory and time"),
     ):
         if count:

@@ -37,14 +37,14 @@ class HeldOut:
       tokens: Tokens that are read, special ones included.
       predictions: Tokens that are predicted: the denominator of loss and accuracy.
       bytes: UTF-8 bytes of the text that is predicted (windows; by the share of the split's tokens
-        where not all of it is); 0 for instances, whose loss is not that of a text.
+        where not all of it is); None for instances, whose loss is not that of a text.
     """
 
     plan: InstancePlan | WindowPlan
     examples: int
     tokens: int
     predictions: int
-    bytes: float
+    bytes: float | None
 
 
 class FixedInstances:
@@ -155,7 +155,7 @@ def held_out_instances(
         batch_size, steps, shapes[-1:], total=total,
     )  # fmt: skip
     predictions = sum(int(plan.batch(k).targets.weights.sum()) for k in range(steps))
-    return HeldOut(plan, total, examples.tokens, predictions, 0.0)
+    return HeldOut(plan, total, examples.tokens, predictions, None)
 
 
 def held_out_windows(

@@ -142,15 +142,36 @@ class TokenStore:
         Raises:
           UserError: The store was written without one, or its files are damaged.
         """
-        names = [name for name in self._extra if name.startswith(f"{TOKENIZER}/")]
-        if not names:
+        whole = self.read_beside()
+        files = {
+            name.removeprefix(f"{TOKENIZER}/"): data
+            for name, data in whole.items()
+            if name.startswith(f"{TOKENIZER}/")
+        }
+        if not files:
             raise UserError(f"{self.path} holds no tokenizer; name the one that made it")
         os.makedirs(folder, exist_ok=True)
-        for name in names:
-            data = self._files.read(name)
-            if store_format.sha256(data) != self._extra[name]:
+        for name, data in files.items():
+            Path(folder, name).write_bytes(data)
+
+    def read_beside(self) -> dict[str, bytes]:
+        """The files beside the shards by name, the tokenizer's above all; they are small.
+
+        Raises:
+          UserError: One is missing or damaged.
+        """
+        found = {}
+        for name, digest in self._extra.items():
+            try:
+                found[name] = self._files.read(name)
+            except (FileNotFoundError, NotADirectoryError):
+                raise damaged(self._files, name, "missing") from None
+            except OSError as error:
+                where = f"{self.path}/{name}"
+                raise UserError(f"cannot read {where}: {error.strerror or error}") from None
+            if store_format.sha256(found[name]) != digest:
                 raise damaged(self._files, name, "checksum")
-            Path(folder, name.removeprefix(f"{TOKENIZER}/")).write_bytes(data)
+        return found
 
     def _byte_range(self, start: int, stop: int) -> tuple[int, int]:
         return start * self._dtype.itemsize, stop * self._dtype.itemsize
@@ -158,7 +179,7 @@ class TokenStore:
     def _digest(self, name: str) -> str | None:
         try:
             return store_format.sha256(self._files.read(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _check_sizes(self) -> None:

@@ -9,16 +9,13 @@ file systems that come with it, not on a real bucket.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
+from gptbert import disk
 from gptbert.errors import UserError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @runtime_checkable
@@ -127,13 +124,11 @@ class LocalFiles:
                 target.parent.rmdir()
 
     def _cannot_write(self, target: Path, length: int, error: OSError) -> UserError:
-        if error.errno not in _FULL:
+        refusal = disk.refusal(error, self.path)
+        if refusal is None:
             return UserError(f"cannot write {target}: {error.strerror or error}")
-        free = shutil.disk_usage(self.path).free if os.path.isdir(self.path) else 0
-        return UserError(
-            f"the disk is full: {length:,} bytes needed for {target}, {free:,} free; make room, "
-            "then start the same command again"
-        )
+        told = refusal.told(length, target.relative_to(self.path).as_posix(), self.path)
+        return UserError(f"{told}; {refusal.help}, then start the same command again")
 
 
 class ObjectFiles:

@@ -7,6 +7,7 @@
     heldout/00000.tokens ... the same for the held-out share
     tokenizer/               the tokenizer, as Hugging Face loaders read it
     report.json              what was read and what was not
+    plan.json                what it is made of, written first: an unfinished store is known by it
 
 Documents are never cut by the end of a shard. The manifest has every file's size and SHA-256 and a
 digest of itself; the index is checked whole when a store is opened, tokens block by block when they
@@ -29,6 +30,7 @@ from gptbert.pipeline.store_files import Files
 FORMAT = 1
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+PLAN = "plan.json"
 TOKENIZER = "tokenizer"
 UNFINISHED = "unfinished"
 SPLITS = ("train", "heldout")
@@ -140,7 +142,7 @@ def damaged(files: Files, name: str, what: str) -> UserError:
 
 
 def _absent(files: Files) -> str:
-    if files.names(UNFINISHED):
+    if files.size(PLAN) is not None or files.names(UNFINISHED):
         return (
             f"{files.path} is an unfinished token store; start the `gptbert prepare-corpus` "
             "command that began it once more, it continues"

@@ -76,6 +76,7 @@ class PretrainingAssembly:
       start: Loaded parameters, host arrays, layers numbered; empty for random weights.
       notes: What the user should know.
       fingerprints: Of the stores, the tokenizer and the weights.
+      places: Where the stores lie, by the same names.
     """
 
     config: ConfigDict
@@ -89,6 +90,7 @@ class PretrainingAssembly:
     start: Parameters
     notes: list[str]
     fingerprints: dict[str, str]
+    places: dict[str, str]
 
     @property
     def layout(self) -> Layout:
@@ -167,19 +169,15 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     held_out = None
     if held_out_mixture is not None:
         held_out = _held_out(config, held_out_mixture, tokenizer, layout, costs)
-    fingerprints = {
-        f"corpus {number}": store.fingerprint for number, store in enumerate(mixture.stores)
-    }
+    stores = {f"corpus {number}": store for number, store in enumerate(mixture.stores)}
     if config.held_out_corpus and held_out_mixture is not None:
-        fingerprints |= {
-            f"held-out corpus {number}": store.fingerprint
-            for number, store in enumerate(held_out_mixture.stores)
-        }
+        stores |= {f"held-out corpus {n}": s for n, s in enumerate(held_out_mixture.stores)}
+    fingerprints = {name: store.fingerprint for name, store in stores.items()}
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
     return PretrainingAssembly(
         config, model, compute, tokenizer, plan, held_out, training, build, start, notes,
-        fingerprints,
+        fingerprints, {name: store.path for name, store in stores.items()},
     )  # fmt: skip
 
 
@@ -209,7 +207,9 @@ def check_numbers(config: ConfigDict) -> None:
         )
     if not 0 < config.b2 < 1:
         raise UserError(f"--config.b2 is {config.b2}, expected a number between 0 and 1")
-    for name in ("weight_decay", "clip_norm", "final_rate"):
+    if config.epsilon is not None and not 0 < config.epsilon < float("inf"):
+        raise UserError(f"--config.epsilon is {config.epsilon}, expected a positive number")
+    for name in ("weight_decay", "clip_norm"):
         if not 0 <= config[name] < float("inf"):
             raise UserError(f"--config.{name} is {config[name]}, expected 0 or a positive number")
     if config.objective not in OBJECTIVES:
@@ -217,8 +217,9 @@ def check_numbers(config: ConfigDict) -> None:
             f"--config.objective={config.objective!r} is unknown"
             f"{nearest(config.objective, OBJECTIVES)}; expected one of {', '.join(OBJECTIVES)}"
         )
-    if not 0 <= config.short_share <= 1:
-        raise UserError(f"--config.short_share is {config.short_share}, expected a share, 0 to 1")
+    for name in ("short_share", "final_rate"):
+        if not 0 <= config[name] <= 1:
+            raise UserError(f"--config.{name} is {config[name]}, expected a share, 0 to 1")
     check_read(config)
     phase_steps(_phases(config), config.steps)
     if config.batch_size % config.accumulate:

@@ -21,6 +21,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gptbert.errors import UserError
@@ -110,8 +111,19 @@ class RunFolder:
         with hold(self.path, "--workdir"):
             yield
 
-    def claim(self, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
-        """Writes config.json, or compares with the one that is there and refuses by name."""
+    def claim(
+        self,
+        config: Mapping[str, Any],
+        fingerprints: Mapping[str, str],
+        places: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Writes config.json, or compares with the one that is there and refuses by name.
+
+        Args:
+          config: Resolved.
+          fingerprints: SHA-256 (hex) of what else decides what the run gives.
+          places: Where some of that lies, for the message.
+        """
         record = {"config": dict(config), "fingerprints": dict(fingerprints)}
         if not (self.path / "config.json").exists():
             self.write("config.json", record)
@@ -131,8 +143,9 @@ class RunFolder:
             if name not in _FREE_FIELDS
             and before["config"].get(name) != json.loads(json.dumps(config.get(name)))
         ] + [
-            f"the {name} changed (SHA-256 {str(before['fingerprints'].get(name, 'none'))[:12]} "
-            f"then, {fingerprints.get(name, 'none')[:12]} now)"
+            f"the {name}{f' ({places[name]})' if name in places else ''} changed "
+            f"(SHA-256 {str(before['fingerprints'].get(name, 'none'))[:12]} then, "
+            f"{fingerprints.get(name, 'none')[:12]} now)"
             for name in sorted(before["fingerprints"].keys() | fingerprints.keys())
             if fingerprints.get(name) != before["fingerprints"].get(name)
         ]

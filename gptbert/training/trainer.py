@@ -371,11 +371,15 @@ def _mean(records: list[dict[str, float]], name: str) -> float:
 
 
 def _failed(what: str, saved: int, *, updated: bool = True) -> RunFailed:
-    good = f"that of step {saved}" if saved else "none: it was too early"
+    good = (
+        f"the last good checkpoint is that of step {saved}"
+        if saved
+        else "no checkpoint was saved yet"
+    )
     helps = "A smaller --config.learning_rate (in another --workdir) usually helps"
     if not updated:
         helps = "No update was made yet, so it is the weights or the data"
-    return RunFailed(f"{what}; the last good checkpoint is {good}. {helps}")
+    return RunFailed(f"{what}; {good}. {helps}")
 
 
 @contextlib.contextmanager

@@ -13,14 +13,14 @@ Every call to Orbax in this project is in this file, and is made with flat dicti
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
 import logging
 import os
 import re
-import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
+from gptbert import disk
 from gptbert.errors import UserError, nearest
 from gptbert.weights.manifest import (
     MANIFEST,
@@ -214,11 +215,12 @@ class Checkpoints:
                 write_manifest(folder, step, info, describe(arrays))
             _wait_for_all(f"checkpoint {step} is committed")
         except BaseException as error:
+            refusal = disk.refusal(error, self.folder) if is_local(self.folder) else None
             if _leads():
                 with contextlib.suppress(OSError):
                     self._remove(step)
-            if _is_disk_full(error):
-                raise UserError(self._disk_full(needed)) from error
+            if refusal:
+                raise UserError(self._disk_full(refusal, needed)) from error
             if isinstance(error, OSError):
                 raise UserError(f"cannot write the checkpoint {folder}: {error}") from error
             raise
@@ -228,17 +230,14 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove(step)
         self.clean()
-        if is_local(self.folder) and shutil.disk_usage(self.folder).free < needed:
+        if is_local(self.folder) and disk.free_bytes(self.folder) < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _disk_full(self, needed: int) -> str:
-        free = shutil.disk_usage(self.folder).free if self.folder.is_dir() else 0
+    def _disk_full(self, refusal: disk.Refusal, needed: int) -> str:
+        room = refusal.told(needed, "a checkpoint", self.folder)
         good = [step for step in self.steps() if step not in self._damaged]
         last = f"the last good checkpoint is step {good[-1]}" if good else "no checkpoint before it"
-        return (
-            f"the disk is full: {needed:,} bytes needed for a checkpoint, {free:,} free at "
-            f"{self.folder}; {last}; make room, then start the same command again"
-        )
+        return f"{room}; {last}; {refusal.help}, then start the same command again"
 
     def _remove(self, step: int) -> None:
         """The manifest goes first: a kill in between leaves an orphan, never half a checkpoint."""
@@ -314,8 +313,34 @@ def _orbax() -> ocp.Checkpointer:
 
 def _write_arrays(folder: epath.Path, arrays: Mapping[str, Any]) -> None:
     content = ocp.args.PyTreeSave(dict(arrays), ocdbt_target_data_file_size=_FILE_BYTES)
-    with _orbax() as orbax:
+    with _patient_loops(), _orbax() as orbax:
         orbax.save(folder / _STATE, args=content)
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that closes when its last task is done."""
+
+    def close(self) -> None:
+        while not self.is_closed() and (left := asyncio.all_tasks(self)):
+            self.run_until_complete(asyncio.wait(left))
+            for task in left:
+                if not task.cancelled():
+                    task.exception()  # else it is printed as one that nobody asked for
+        super().close()
+
+
+@contextlib.contextmanager
+def _patient_loops() -> Iterator[None]:
+    """At the first array that cannot be written Orbax closes its loop under all the others.
+
+    They would go on to write where the folder is being removed, and print a traceback each.
+    """
+    usual = asyncio.new_event_loop
+    asyncio.new_event_loop = _PatientLoop
+    try:
+        yield
+    finally:
+        asyncio.new_event_loop = usual
 
 
 def _read(folder: epath.Path, reading: Mapping[str, ocp.RestoreArgs]) -> dict[str, Any]:
@@ -333,13 +358,6 @@ def _leads() -> bool:
 def _wait_for_all(label: str) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(label)
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    """Orbax passes the file system's error on as a ValueError with its words."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _absolute(folder: str | os.PathLike[str]) -> epath.Path:

@@ -203,6 +203,22 @@ def test_a_finished_store_is_left_alone(corpus, tmp_path, monkeypatch):
         prepare(monkeypatch, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer.json"])
+def test_a_finished_store_without_its_tokenizer_is_named(corpus, tmp_path, monkeypatch, name):
+    prepare(monkeypatch, tmp_path)
+    (tmp_path / "store" / "tokenizer" / name).unlink()
+    with pytest.raises(UserError, match=rf"tokenizer/{name} is damaged \(missing\); bring back"):
+        prepare(monkeypatch, tmp_path)
+
+
+def test_a_lost_report_is_written_again(corpus, tmp_path, monkeypatch):
+    report = prepare(monkeypatch, tmp_path)
+    (tmp_path / "store" / "report.json").unlink()
+    prepare(monkeypatch, tmp_path)
+    again = json.loads((tmp_path / "store" / "report.json").read_text())
+    assert again == {name: value for name, value in report.items() if name != "run"}
+
+
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_another_preparation_is_refused_by_name(corpus, tmp_path, monkeypatch, is_finished):
     prepare(monkeypatch, tmp_path)

@@ -150,7 +150,8 @@ def test_a_disk_that_takes_no_more(whole, monkeypatch):
     process = start(whole, "full", limit=20_480)
     told = process.communicate(timeout=20)[1]
     assert process.returncode == 2
-    assert told.startswith("gptbert: cannot write ") and told.endswith("File too large\n")
+    assert told.startswith("gptbert: a file would be larger than it may be (`ulimit -f`")
+    assert " bytes needed for unfinished/" in told and "raise the limit, then start" in told
     assert told.count("\n") == 1
     assert not list((whole / "full").rglob("*.partial"))
     prepare(monkeypatch, whole, "full")

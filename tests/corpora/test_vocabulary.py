@@ -210,6 +210,12 @@ def test_nothing_to_learn_from(tmp_path: Path, content: bytes) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
 
+def test_one_word_that_is_too_long(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("w" * 201)
+    with pytest.raises(UserError, match="no words in the input: 1 of more than 200 characters"):
+        train("wordpiece", tmp_path / "out", tmp_path / "in.txt")
+
+
 def test_rubbish_beside_text_is_told(tmp_path: Path) -> None:
     folder = write_texts(tmp_path / "in")
     (folder / "rubbish.txt").write_bytes(b"\x00\xff\xfe\x80" * 999)

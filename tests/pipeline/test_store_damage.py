@@ -11,7 +11,7 @@ import pytest
 from gptbert.errors import UserError
 from gptbert.pipeline.store import TokenStore
 from gptbert.pipeline.store_files import LocalFiles, open_files
-from gptbert.pipeline.store_format import BLOCK_BYTES, MANIFEST, UNFINISHED
+from gptbert.pipeline.store_format import BLOCK_BYTES, MANIFEST, PLAN, UNFINISHED
 from gptbert.pipeline.store_writer import StoreWriter
 from tests.tiny_store import ObjectStore, flip, make_store, random_documents
 
@@ -23,8 +23,9 @@ def test_no_store_there(tmp_path):
         TokenStore.open(tmp_path / "nothing")
 
 
-def test_an_unfinished_store_says_how_to_go_on(tmp_path):
-    LocalFiles(str(tmp_path)).write(f"{UNFINISHED}/000000-0000.npz", b"x")
+@pytest.mark.parametrize("there", [PLAN, f"{UNFINISHED}/000000-0000.npz"])
+def test_an_unfinished_store_says_how_to_go_on(tmp_path, there):
+    LocalFiles(str(tmp_path)).write(there, b"x")
     with pytest.raises(UserError, match="unfinished token store; start the .* it continues"):
         TokenStore.open(tmp_path)
 
@@ -145,5 +146,12 @@ def test_the_tokenizer_is_copied_out_checked(tmp_path):
     with pytest.raises(UserError, match="vocab.json is damaged"):
         store.save_tokenizer(tmp_path / "copy")
     assert store.verify() == ["tokenizer/vocab.json (checksum)"]
+    (tmp_path / "store" / "tokenizer" / "vocab.json").unlink()
+    with pytest.raises(UserError, match=r"vocab.json is damaged \(missing\); bring back a copy"):
+        store.save_tokenizer(tmp_path / "copy")
+    assert store.verify() == ["tokenizer/vocab.json (missing)"]
+    (tmp_path / "store" / "tokenizer").rmdir()
+    with pytest.raises(UserError, match=r"vocab.json is damaged \(missing\)"):
+        store.save_tokenizer(tmp_path / "copy")
     with pytest.raises(UserError, match="holds no tokenizer"):
         make_store(ObjectStore(), [[[1]]]).save_tokenizer(tmp_path / "copy")

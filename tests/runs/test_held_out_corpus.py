@@ -42,7 +42,7 @@ def test_a_run_knows_what_it_is_scored_on(text_store, other_store, tmp_path):
     assert found["metrics"]["loss"] > 0
     another = make_text_store(tmp_path / "another", 6, 3, seed=10)
     changes["held_out_corpus"] = str(another)
-    with pytest.raises(UserError, match="the held-out corpus 0 changed"):
+    with pytest.raises(UserError, match=rf"the held-out corpus 0 \({another}\) changed"):
         pretrain(tiny_config("test-bert", text_store, **changes), tmp_path / "run", quiet=True)
 
 

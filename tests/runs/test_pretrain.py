@@ -58,6 +58,7 @@ def test_it_learns_and_says_what_it_measured(run, text_store):
         )
     assert metrics["loss"] < math.log(len(VOCABULARY)) + 1.0
     assert found["held_out"]["predictions"] > 50
+    assert (found["held_out"]["bytes"] is None) == ("bert" in run.name)
     assert 0 < found["tokens"] <= 24 * 8 * 32
 
 
@@ -231,7 +232,7 @@ def test_a_finished_run_and_another_store(run, text_store, tmp_path):
     assert pretrain(tiny_config(run.name, text_store), run, quiet=True) == results(run)
     assert (run / "results.json").read_bytes() == before
     other = make_text_store(tmp_path / "other", seed=5)
-    with pytest.raises(UserError, match="the corpus 0 changed"):
+    with pytest.raises(UserError, match=rf"the corpus 0 \({other}\) changed"):
         pretrain(tiny_config(run.name, other), run, quiet=True)
 
 
@@ -243,6 +244,9 @@ BAD = {
     "warmup_steps=24": "leaves no step",
     "phases=((1.0,64),)": "knows 40 positions",
     "phases=((0.5,16),)": "shares sum to 1",
+    "epsilon=-1": "epsilon is -1.0, expected a positive number",
+    "epsilon=0": "epsilon is 0.0, expected a positive number",
+    "final_rate=2": "final_rate is 2.0, expected a share, 0 to 1",
     "schedule=cosin": "did you mean 'cosine'",
     "optimizer=adam": "optimizer 'adam' is unknown",
     "masking.rate=1.5": "not between 0 and 1",
@@ -271,6 +275,24 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(change, text_store, tmp_pa
     flags = [f"--config.{k}={v}" for k, v in (given | {name: value}).items()]
     told = refused("pretrain", "--config=configs/bert.py:tiny", *flags, f"--workdir={tmp_path}/run")
     assert BAD[change] in told
+    assert not (tmp_path / "run").exists()
+
+
+JOBS = {
+    "--processes=2": "--processes=2 without --coordinator; expected HOST:PORT",
+    "--process=1": "--process=1 without --coordinator; expected HOST:PORT",
+    "--processes=2 --process=0": "--processes=2 --process=0 without --coordinator",
+    "--coordinator= --processes=2 --process=0": "--coordinator='': expected HOST:PORT, or auto",
+    "--coordinator=here:1 --processes=2 --process=2": "which one this is, from 0",
+    "--coordinator=auto --processes=2": "expected it without --processes and --process",
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_half_described_is_refused(job, text_store, tmp_path):
+    """Alone, each of its processes would take itself for the whole run."""
+    flags = ["--config=configs/bert.py:tiny", f"--config.corpus={text_store}", *job.split()]
+    assert JOBS[job] in refused("pretrain", *flags, f"--workdir={tmp_path}/run")
     assert not (tmp_path / "run").exists()
 
 

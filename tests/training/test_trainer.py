@@ -78,6 +78,9 @@ def test_a_number_that_is_none_stops_the_run(name, told, value):
     with pytest.raises(RunFailed, match=f"the {told} became {value} at step 5"):
         run(Update(at=5, **{name: value}), saved := [], checkpoint_every=1, log_every=10)
     assert saved == [1, 2, 3, 4]
+    with pytest.raises(RunFailed, match=f"{value} at step 2; no checkpoint was saved yet. A sm"):
+        run(Update(at=2, **{name: value}), saved := [], log_every=10)
+    assert saved == []
 
 
 def test_the_best_evaluation():

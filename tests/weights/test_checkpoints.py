@@ -195,6 +195,9 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 QUOTA = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 ORBAX_FULL = ValueError("RESOURCE_EXHAUSTED: Failed to write 7630848 bytes: " + FULL.strerror)
 
+ORBAX_LARGE = ValueError("OUT_OF_RANGE: Failed to write: " + os.strerror(errno.EFBIG))
+IS_FULL = r"the disk is full: 1,\d+,\d+ bytes needed .* free by now at .*make room, then"
+
 
 def raising(error: BaseException) -> Any:
     def fail(*arguments: Any, **named: Any) -> None:
@@ -204,25 +207,31 @@ def raising(error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("room", "name", "error"),
+    ("room", "name", "error", "told"),
     [
-        (checkpoints, "_write_arrays", FULL),
-        (checkpoints, "_write_arrays", QUOTA),
-        (checkpoints, "_write_arrays", ORBAX_FULL),
-        (manifest, "_put", FULL),
-        (manifest.os, "replace", FULL),
+        (checkpoints, "_write_arrays", FULL, IS_FULL),
+        (checkpoints, "_write_arrays", QUOTA, r"the disk quota is used up: 1,\d+,\d+ bytes"),
+        (checkpoints, "_write_arrays", ORBAX_FULL, IS_FULL),
+        (checkpoints, "_write_arrays", ORBAX_LARGE, r"larger than it may be .*; raise the limit"),
+        (manifest, "_put", FULL, IS_FULL),
+        (manifest.os, "replace", FULL, IS_FULL),
     ],
 )
 def test_a_disk_that_fills_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: Any, name: str, error: BaseException
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    room: Any,
+    name: str,
+    error: BaseException,
+    told: str,
 ) -> None:
     saved = Checkpoints(tmp_path, keep=1)
     saved.save(1, {"a": 1}, {})
     with monkeypatch.context() as patch:
         patch.setattr(room, name, raising(error))
-        told = r"the disk is full: 1,\d+,\d+ bytes needed .* free at .* good checkpoint is step 1;"
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=told) as caught:
             saved.save(2, {"a": 2}, {})
+        assert "good checkpoint is step 1; " in str(caught.value)
     assert os.listdir(tmp_path) == ["00000001"] and saved.verify(1) == []
     saved.save(2, {"a": 2}, {})  # there is room again
     assert saved.steps() == [2] and saved.verify(2) == []
@@ -264,33 +273,47 @@ def test_orbax_writes_no_log_lines(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert [record for record in caplog.records if "orbax" in record.pathname] == []
 
 
-ON_A_SMALL_DISK = """
-    import os, subprocess, sys
+SMALL = """
+    import os, resource, subprocess, sys
+    import jax.numpy as jnp
     import numpy as np
     from gptbert.errors import UserError
     from gptbert.weights import checkpoints
-    folder = sys.argv[1]
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
+    folder, options, largest = sys.argv[1:]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
     saved = checkpoints.Checkpoints(folder, keep=1)
-    saved.save(1, {"a": np.zeros(500_000, np.float32)}, {})
-    checkpoints._SPARE_BYTES = -10**9  # so that the disk itself has to object
+    saved.save(1, {"a": np.zeros(50_000, np.float32)}, {})
+    checkpoints._SPARE_BYTES = -10**8  # so that the disk itself has to object
     try:
-        saved.save(2, {"a": np.zeros(1_900_000, np.float32)}, {})
+        saved.save(2, {str(n): jnp.ones(100_000) for n in range(30)}, {})
     except UserError as error:
         print(error)
     assert os.listdir(folder) == ["00000001"] and saved.verify(1) == []
 """
 
 
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "largest", "told"),
+    [
+        ("size=8m", -1, "the disk is full: "),
+        ("size=100m,nr_inodes=18", -1, "the disk is full (it has bytes left, but no inode"),
+        ("size=100m,nr_inodes=24", -1, "the disk is full (it has bytes left, but no inode"),
+        ("size=100m", 2_000_000, "a file would be larger than it may be"),
+    ],
+)
+def test_a_disk_that_really_takes_no_more(
+    tmp_path: Path, options: str, largest: int, told: str
+) -> None:
+    """One sentence, nothing of what Orbax's other thirty writes met."""
     unshare = ["unshare", "--map-root-user", "--mount"]
     try:
         probe = [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
         subprocess.run(probe, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no small disk can be mounted here (needs user namespaces)")
-    script = [sys.executable, "-c", textwrap.dedent(ON_A_SMALL_DISK), str(tmp_path)]
+    script = [sys.executable, "-c", textwrap.dedent(SMALL), str(tmp_path), options, str(largest)]
     done = subprocess.run([*unshare, *script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "the disk is full" in done.stdout and "good checkpoint is step 1;" in done.stdout
-    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith(told) and "good checkpoint is step 1;" in done.stdout
+    assert done.stdout.count("\n") == 1 and done.stderr == ""
