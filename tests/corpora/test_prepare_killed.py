@@ -147,7 +147,7 @@ def test_a_disk_that_takes_no_more(whole, monkeypatch):
     """A limit on the size of files stands in for a full disk: the big piece cannot be written."""
     monkeypatch.setitem(module.__dict__, "PIECE_TOKENS", 1 << 20)
     monkeypatch.setattr("tests.tiny_corpus.PORTION", {"PIECE_TOKENS": 1 << 20, "UNIT_BYTES": 4000})
-    process = start(whole, "full", limit=20_480)
+    process = start(whole, "full", limit=26_624)  # the plan is smaller
     told = process.communicate(timeout=20)[1]
     assert process.returncode == 2
     assert told.startswith("gptbert: a file would be larger than it may be (`ulimit -f`")
