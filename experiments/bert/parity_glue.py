@@ -6,11 +6,13 @@ both sides? The two sides share weights and data and nothing else: tokenizer, or
 head, dropout and metrics are each side's own, so that means and spreads are compared, not single
 runs. A single run says little: on MRPC this model stays on a plateau for a while, and the step at
 which it leaves depends on the order of the data. What can be compared as numbers, the first updates
-with the same head, the same order and no dropout, is compared by `parity_steps.py`.
+with the same head, the same order and no dropout, is compared by `parity_steps.py`; dropout alone,
+over many draws of its masks, by `parity_dropout.py`.
 
     python experiments/bert/parity_glue.py run --data_dir=GLUE         # gptbert's runs
     python experiments/bert/reference_glue.py --data_dir=GLUE          # PyTorch's runs
     python experiments/bert/parity_steps.py --data_dir=GLUE            # the first updates of both
+    python experiments/bert/parity_dropout.py --data_dir=GLUE --init_from=LEARNT      # its masks
     python experiments/bert/parity_glue.py report                      # results/parity_glue.md
 
 The first two continue where they were stopped, and take hours.
@@ -39,7 +41,7 @@ from gptbert.reports.tables import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 OURS, THEIRS = RESULTS / "parity_glue_gptbert.jsonl", RESULTS / "parity_glue_reference.jsonl"
-STEPS = RESULTS / "parity_steps.jsonl"
+STEPS, DROPOUT = RESULTS / "parity_steps.jsonl", RESULTS / "parity_dropout.jsonl"
 SEEDS = {"mrpc": 5, "cola": 5, "stsb": 5, "rte": 3, "sst2": 2}
 EPOCHS = {"sst2": 1}
 # The metrics that both sides have.
@@ -143,7 +145,8 @@ def report() -> str:
             _false_alarms(),
             "",
             *_steps(),
-            *_made_by([*ours, *theirs, *records(STEPS)]),
+            *_dropout(),
+            *_made_by([*ours, *theirs, *records(STEPS), *records(DROPOUT)]),
             "",
         ]
     )
@@ -204,6 +207,35 @@ def _steps() -> list[str]:
             f"{largest['gradient_norm']:.1e} of the gradient norm.",
             "",
             markdown_table(rows, header),
+            "",
+        ]
+    return lines if len(lines) > 5 else [*lines, "Not made yet.", ""]
+
+
+def _dropout() -> list[str]:
+    """Loss and gradient norm of both sides over many draws of the masks."""
+    lines = [
+        "## Dropout",
+        "",
+        "Fresh masks again and again for the same batches and weights, without learning: made by",
+        "`parity_dropout.py`. Cells: mean ± standard deviation over the draws; verdicts as above.",
+        "",
+    ]
+    for each in records(DROPOUT):
+        rows, verdicts = [], []
+        for number, found in enumerate(each["batches"]):
+            for name in ("loss", "gradient_norm"):
+                a, b = ([draw[name] for draw in found[side]] for side in found)
+                verdicts.append(_verdict(a, b))
+                cells = [f"{s.mean:.4f} ± {s.std:.4f}" for s in map(summarise, (a, b))]
+                rows.append([str(number), name.replace("_", " "), *cells, verdicts[-1]])
+        draws = len(each["batches"][0]["gptbert"])
+        lines += [
+            f"{each['task']}, {each['weights']}, dropout {each['dropout']:g}, {draws} draws of "
+            f"{len(each['batches'])} batches of 32: {verdicts.count('same')} of {len(verdicts)} "
+            f"comparisons are the same, where chance alone makes 5% differ.",
+            "",
+            markdown_table(rows, ["batch", "of", "gptbert", "transformers", "verdict"]),
             "",
         ]
     return lines if len(lines) > 5 else [*lines, "Not made yet.", ""]

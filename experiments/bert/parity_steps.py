@@ -56,11 +56,13 @@ TASKS = ("mrpc", "cola", "stsb", "rte", "sst2")
 
 
 class Ours:
-    """gptbert's run of a task without dropout, as `gptbert finetune` sets it up."""
+    """gptbert's run of a task, as `gptbert finetune` sets it up; by default without dropout."""
 
-    def __init__(self, task: str, seed: int, data_dir: Path, init_from: Path) -> None:
+    def __init__(
+        self, task: str, seed: int, data_dir: Path, init_from: Path, dropout: float = 0.0
+    ) -> None:
         fields = {"data_dir": data_dir, "init_from": init_from, "seed": seed}
-        fields |= {"dropout": 0.0, "attention_dropout": 0.0}
+        fields |= {"dropout": dropout, "attention_dropout": dropout}
         given = [(name, str(value)) for name, value in fields.items()]
         config = load_config(f"configs/glue.py:{task}", given, example="")
         assembly = assemble(config)
@@ -83,20 +85,28 @@ class Ours:
 
     def step(self, number: int) -> dict[str, float]:
         """Takes update `number`; its loss and gradient norm before it."""
-        rate = jnp.float32(self._schedule(number))
-        key = step_key(self._seed, number)
-        self._state, found = self._update(self._state, self.plan.batch(number), rate, key)
+        return self._take(number, self._schedule(number), number)
+
+    def draw(self, number: int, draw: int) -> dict[str, float]:
+        """Loss and gradient norm of batch `number` under dropout `draw`; no parameter changes."""
+        return self._take(number, 0.0, draw)
+
+    def _take(self, number: int, rate: float, draw: int) -> dict[str, float]:
+        batch, key = self.plan.batch(number), step_key(self._seed, draw)
+        self._state, found = self._update(self._state, batch, jnp.float32(rate), key)
         return {"loss": float(found["loss"]), "gradient_norm": float(found["gradient_norm"])}
 
 
 class Theirs:
     """The same with `transformers` and the recipe of `reference_recipe.py`."""
 
-    def __init__(self, task: str, ours: Ours, data_dir: Path, init_from: Path) -> None:
+    def __init__(
+        self, task: str, ours: Ours, data_dir: Path, init_from: Path, dropout: float = 0.0
+    ) -> None:
         dataset = read_glue(task, "train", data_dir)
         tokenizer = transformers.AutoTokenizer.from_pretrained(init_from)
         self._features, self._targets = encode(dataset, tokenizer), targets(dataset)
-        self._model = load_model(str(init_from), len(dataset.classes) or 1, dropout=0.0)
+        self._model = load_model(str(init_from), len(dataset.classes) or 1, dropout)
         with torch.no_grad():
             self._model.classifier.weight.copy_(torch.from_numpy(ours.kernel.T.copy()))
             self._model.classifier.bias.copy_(torch.from_numpy(ours.bias))
@@ -106,17 +116,26 @@ class Theirs:
 
     def step(self, number: int) -> dict[str, float]:
         """Takes update `number`; its loss and gradient norm before it."""
-        chosen = self._plan.examples(number)
-        inputs = collate([self._features[n] for n in chosen])
-        loss = self._model(**inputs, labels=self._targets[torch.as_tensor(chosen)]).loss
-        loss.backward()
-        squares = (p.grad.double().square().sum().item() for p in self._model.parameters())
-        found = {"loss": loss.item(), "gradient_norm": math.sqrt(sum(squares))}
+        found = self._gradients(number)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(number, self._plan.steps)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return found
+
+    def draw(self, number: int) -> dict[str, float]:
+        """Loss and gradient norm of batch `number` under fresh dropout; no parameter changes."""
+        found = self._gradients(number)
+        self._optimizer.zero_grad(set_to_none=True)
+        return found
+
+    def _gradients(self, number: int) -> dict[str, float]:
+        chosen = self._plan.examples(number)
+        inputs = collate([self._features[n] for n in chosen])
+        loss = self._model(**inputs, labels=self._targets[torch.as_tensor(chosen)]).loss
+        loss.backward()
+        squares = (p.grad.double().square().sum().item() for p in self._model.parameters())
+        return {"loss": loss.item(), "gradient_norm": math.sqrt(sum(squares))}
 
 
 def compare(task: str, seed: int, steps: int, data_dir: Path, init_from: Path) -> dict:

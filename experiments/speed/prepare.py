@@ -8,11 +8,11 @@ be identical, or there is no figure.
 
 | contestant | what it does |
 | --- | --- |
-| gptbert | 2 processes (SentencePiece: 2 threads), ids of every line packed in one process |
+| gptbert | 2 processes as in `prepare-corpus`, the ids of all lines as arrays in one process |
 | library | `tokenizers.encode_batch_fast` on its own 2 threads, then `.ids` of each line |
 | library, offsets | the same with `encode_batch`, which computes offsets too |
 | library, words given | GPT's BPE on text that is split into words before the clock starts |
-| sentencepiece | the library's own batch on 2 threads |
+| sentencepiece | the library's own batch on 2 threads, lists of ids |
 | Google's method | one core, line by line: basic tokenizer, then greedy WordPiece |
 | store | `gptbert prepare-corpus --workers=2` from process start, files to a checked store |
 
@@ -22,7 +22,9 @@ be identical, or there is no figure.
 Raw results go to results/prepare.jsonl; whole blocks that a machine of the same name has done are
 not done again. Nothing else may run on the machine meanwhile. Loading vocabularies, imports and
 handing gptbert's processes their halves of the text are not counted, except in `store`; handing
-back the ids is.
+back the ids is. The clock stops when a contestant has its ids in its own form: lists become arrays,
+to be compared, after that (METHOD 2; records without a method counted it against the libraries, and
+are left out).
 """
 
 from __future__ import annotations
@@ -62,8 +64,7 @@ CONTESTANTS = {
 }
 TARGETS = {"wordpiece": 2.5, "bpe": 1.0, "byte-bpe": 1.0, "sentencepiece": 1.0}
 PROCESSES = 2
-# Earlier blocks of a kind are left out: gptbert always came first, beside a disk that still wrote.
-FIRST_BLOCK = {"sentencepiece": 19}
+METHOD = 2  # of measuring; records of another are left out
 # So many blocks must two contestants share for a ratio.
 LEAST_BLOCKS = 3
 
@@ -105,17 +106,12 @@ def sample(folder: Path, megabytes: float, seed: int, target: Path) -> list[Path
     raise SystemExit(f"{folder} holds {size / 1e6:.1f} MB of text; expected {megabytes}")
 
 
-# What a contestant is: prepare(folder, lines) -> a function that encodes, giving (ids, lengths).
+# What a contestant is: prepare(folder, lines) -> a function that encodes, giving lists of ids, or
+# the ids of all lines and the lengths of the lines as arrays.
 
 
 def gptbert(folder: str, lines: list[str]):
-    """Ours on `PROCESSES` processes, each with half of the text; ids come back packed.
-
-    SentencePiece's library has threads of its own, so one process is enough there.
-    """
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.kind == "sentencepiece":
-        return lambda: _packed(tokenizer.encode_batch(lines))
+    """Ours on `PROCESSES` processes, each with half of the text; ids come back as arrays."""
     context = multiprocessing.get_context("spawn")
     ends, lengths = [], np.cumsum([len(line) for line in lines])
     bounds = np.searchsorted(lengths, lengths[-1] * np.arange(1, PROCESSES) / PROCESSES)
@@ -169,10 +165,7 @@ def library(folder: str, lines: list[str], offsets: bool = False, words_given: b
         tokenizer.normalizer = normalizers.Sequence([])
     batch = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
 
-    def encode():
-        return _packed([encoding.ids for encoding in batch(lines, add_special_tokens=False)])
-
-    return encode
+    return lambda: [encoding.ids for encoding in batch(lines, add_special_tokens=False)]
 
 
 def sentencepiece(folder: str, lines: list[str]):
@@ -180,7 +173,7 @@ def sentencepiece(folder: str, lines: list[str]):
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_file=os.path.join(folder, "spiece.model"))
-    return lambda: _packed(processor.encode(lines, num_threads=PROCESSES))
+    return lambda: processor.encode(lines, num_threads=PROCESSES)
 
 
 def google(folder: str, lines: list[str]):
@@ -194,7 +187,7 @@ def google(folder: str, lines: list[str]):
             vocabulary[p] for word in _basic(line, lowercase) for p in _pieces(word, vocabulary)
         ]
 
-    return lambda: _packed(list(map(ids, lines)))
+    return lambda: list(map(ids, lines))
 
 
 def _packed(ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -290,8 +283,9 @@ def contestant(name: str, folder: str, text: str) -> None:
     lines = Path(text).read_text(encoding="utf-8").split("\n")[:-1]
     encode = PREPARE[name](folder, lines)
     ready = time.perf_counter()
-    ids, lengths = encode()
+    made = encode()
     seconds = time.perf_counter() - ready
+    ids, lengths = _packed(made) if isinstance(made, list) else made
     told = hashlib.sha256(ids.astype(np.uint16).tobytes() + lengths.astype(np.int32).tobytes())
     found = {
         "seconds": seconds,
@@ -350,7 +344,7 @@ def time_all(flags: argparse.Namespace) -> None:
             folder = scratch / kind
             load_tokenizer(source).save(folder)
             setting = {"kind": kind, "mb": flags.mb, "seed": flags.seed}
-            setting |= {"hardware": str(processor())}
+            setting |= {"hardware": str(processor()), "method": METHOD}
             here = [each for each in records() if setting.items() <= each.items()]
             names = (*CONTESTANTS[kind], "store")
             first = 1 + max((each["block"] for each in here), default=-1)
@@ -417,19 +411,20 @@ def report() -> str:
         "with fewer there is",
         "no ratio and no verdict. Handing gptbert's processes their halves of the text is not",
         "timed, handing back the ids is. Peak memory is the sum of the peaks of a contestant's",
-        "processes; *parent only* where an older measurement left out the two that encode.",
+        "processes.",
         "`store` is timed from process start to the finished store: reading, segmenting, encoding,",
         "hashing, writing.",
         "The library splits text as GPT's code did by more than a hundred regular expressions;",
         "*words given* is its BPE without them. gptbert's figure has the splitting in it.",
-        "SentencePiece's text goes to the same library on both sides, on two threads: gptbert can",
-        "be as fast and no faster. Its blocks 0 to 18 are in the raw results and left out here:",
-        "gptbert was always measured first, while the store of the block before was still being",
-        "written. Later blocks alternate the order.",
+        "SentencePiece's text goes to the same library on both sides: from two processes in",
+        "gptbert, as in `prepare-corpus`, and in the library's batch on two threads. What differs",
+        "is what the batch does on one thread, taking texts and making lists. Records of an older",
+        "method of measuring are in the raw results and left out here (see the script).",
         "",
     ]
-    for machine in sorted({record["hardware"] for record in records()}):
-        grouped = [pair for pair in _together(records()) if pair[1]["hardware"] == machine]
+    measured = [record for record in records() if record.get("method") == METHOD]
+    for machine in sorted({record["hardware"] for record in measured}):
+        grouped = [pair for pair in _together(measured) if pair[1]["hardware"] == machine]
         here = [record for _, record in grouped]
         sizes = sorted({record["mb"] for record in here})
         rows = [row for kind in KINDS for mb in sizes for row in _rows(grouped, kind, mb)]
@@ -447,7 +442,6 @@ def _rows(grouped: list[tuple[int, dict]], kind: str, mb: float) -> list[list[st
             (number, r)
             for number, r in grouped
             if (r["kind"], r["mb"], r["contestant"]) == (kind, mb, name)
-            and r["block"] >= FIRST_BLOCK.get(kind, 0)
         ]
         if not found:
             continue
@@ -480,14 +474,12 @@ def _ratio(
 
 
 def _setup(found: list[dict]) -> tuple[str, str]:
-    """Set-up and peak memory; of gptbert's processes that of the parent alone in old records."""
+    """Median time of setting up, peak memory of all processes; nothing for a store."""
     if "setup_seconds" not in found[0]:
         return "", ""
     seconds = statistics.median(record["setup_seconds"] for record in found)
-    has_children = found[0]["contestant"] == "gptbert" and found[0]["kind"] != "sentencepiece"
-    whole = [r for r in found if not has_children or "children_max_rss_kib" in r]
-    peak = max(r["max_rss_kib"] + r.get("children_max_rss_kib", 0) for r in whole or found)
-    return f"{seconds:.1f}", f"{peak / 1024:.0f}" + ("" if whole else ", parent only")
+    peak = max(r["max_rss_kib"] + r.get("children_max_rss_kib", 0) for r in found)
+    return f"{seconds:.1f}", f"{peak / 1024:.0f}"
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for whatever it does not understand."""
-        raise UserError(f"{self.prog}: {message} (`{self.prog} --help` shows what there is)")
+        raise UserError(f"{message} (`{self.prog} --help` shows what there is)")
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
         """Parses flags and positional arguments in any order."""

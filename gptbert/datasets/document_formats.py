@@ -24,6 +24,7 @@ from pathlib import PurePosixPath
 from gptbert.datasets.document_markup import read_book, read_markdown, unwrap
 from gptbert.datasets.document_streams import ByteStream
 from gptbert.datasets.document_types import UTF8_MARK, Document, ReadOptions, Reject, printable
+from gptbert.errors import shown
 
 _ATTRIBUTE = re.compile(r'(\w+)="(.*?)"(?=\s+\w+="|\s*>\s*$)')
 # A tag has an id, an address and a title.
@@ -71,15 +72,23 @@ class _Maker:
             yield raw.removeprefix(UTF8_MARK) if self.stream.line == 1 else raw
 
     def document(
-        self, id: str, line: int, text: str, notes: tuple[str, ...] = ()
+        self,
+        id: str,
+        line: int,
+        text: str,
+        notes: tuple[str, ...] = (),
+        lost: bool | None = None,
     ) -> Document | Reject:
-        """Makes a document of decoded text; `line` is where it begins, `id` may be anything."""
+        """Makes a document of decoded text; `line` is where it begins, `id` may be anything.
+
+        `lost` tells whether there was a U+FFFD already; None where every one of `text` was.
+        """
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         text = text.strip()
         if not text:
             return self.reject(line, "a document without text")
-        if "\ufffd" in text:
+        if "\ufffd" in text if lost is None else lost:
             notes = (*notes, "a character lost before (U+FFFD) is kept")
         source, end = self.stream.name, self.stream.consumed()
         id = printable(id[: _ID_LENGTH + 1])
@@ -159,6 +168,8 @@ def _json_document(make: _Maker, line: int, raw: bytes) -> Document | Reject:
         return make.reject(line, f"not JSON ({error})")
     field = make.options.text_field
     text = row.get(field) if isinstance(row, dict) else None
+    if not isinstance(text, str) and isinstance(row, dict) and field in row:
+        return make.reject(line, f"field {field!r} holds no text (found {shown(text)})")
     if not isinstance(text, str):
         found = ", ".join(map(repr, list(row)[:5])) if isinstance(row, dict) else type(row).__name__
         told = f"found {found[:200]}; --text_field names the field"
@@ -166,12 +177,14 @@ def _json_document(make: _Maker, line: int, raw: bytes) -> Document | Reject:
     if "\0" in text:
         return make.reject(line, "a NUL byte")
     notes: tuple[str, ...] = ()
+    lost = "\ufffd" in text
     if "\\ud" in decoded or "\\uD" in decoded:
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         notes = () if whole == text else ("half of a surrogate pair became U+FFFD",)
         text = whole
     id = row.get("id", line)
-    return make.document(str(id) if isinstance(id, str | int) else str(line), line, text, notes)
+    name = str(id) if isinstance(id, str | int) else str(line)
+    return make.document(name, line, text, notes, lost=lost)
 
 
 def _read_wikiextractor(make: _Maker) -> Iterator[Document | Reject]:

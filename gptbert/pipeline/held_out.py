@@ -46,6 +46,13 @@ class HeldOut:
     predictions: int
     bytes: float | None
 
+    @property
+    def counts(self) -> dict[str, float | None]:
+        """Everything but the batches."""
+        return {
+            name: getattr(self, name) for name in ("examples", "tokens", "predictions", "bytes")
+        }
+
 
 class FixedInstances:
     """The instances of one pass over all corpora, in a fixed order, up to so many tokens."""

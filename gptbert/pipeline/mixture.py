@@ -49,6 +49,12 @@ class Mixture:
                     f"{store.path} and {stores[0].path} were made with different tokenizers; "
                     "prepare both with the same `gptbert prepare-corpus --tokenizer=DIR`"
                 )
+        for number, store in enumerate(stores):
+            if store.fingerprint in [other.fingerprint for other in stores[:number]]:
+                raise UserError(
+                    f"{store.path} is named twice, or is a copy of a store before it; expected "
+                    "each once (--config.corpus_weights says how often its text is read)"
+                )
         weights = list(weights) or [float(store.tokens) for store in stores]
         if len(weights) != len(stores) or not all(0 < w < math.inf for w in weights):
             raise UserError(

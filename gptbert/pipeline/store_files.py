@@ -178,3 +178,6 @@ class ObjectFiles:
     def delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._system.rm_file(f"{self._root}/{name}")
+        if "file" in self._system.protocol and "/" in name:
+            with contextlib.suppress(OSError):  # not empty yet; object stores have no folders
+                self._system.rmdir(f"{self._root}/{name}".rpartition("/")[0])

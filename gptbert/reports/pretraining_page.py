@@ -150,6 +150,16 @@ def _accuracies(series: Series) -> str:
     return line_chart(lines, title="Accuracy", x_label="step", y_label="fraction", faint=faint)
 
 
+def _waiting(series: Series) -> str:
+    """Of the whole time, stretches without data to work on; each counts as long as it took."""
+    waits, speeds = (dict(series.get(name, ())) for name in ("data_wait", "examples_per_second"))
+    both = [step for step in waits if speeds.get(step)]
+    # Steps through their speed: seconds, up to the size of a batch.
+    seconds = [(at - last) / speeds[at] for last, at in zip([0.0, *both], both, strict=False)]
+    waited = sum(waits[at] * took for at, took in zip(both, seconds, strict=True))
+    return f"{waited / sum(seconds):.2%}" if both else ""
+
+
 def _throughput(run: Run) -> list[tuple[str, object]]:
     """Speed over the whole run and as logged: the median, so that a pause counts for little."""
     results = run.results
@@ -172,10 +182,8 @@ def _throughput(run: Run) -> list[tuple[str, object]]:
         facts.append(
             ("share of the device's peak", f"no published peak for {results['device_kind']}")
         )
-    if values := logged.get("data_wait"):
-        facts.append(
-            ("share of the time spent waiting for data", f"{statistics.median(values):.2%}")
-        )
+    if share := _waiting(run.series):
+        facts.append(("share of the time spent waiting for data", share))
     if values := logged.get("memory_bytes"):
         facts.append(("memory, largest", f"{max(values) / 2**30:.2f} GiB"))
     if shapes := results.get("shapes"):

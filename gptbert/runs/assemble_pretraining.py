@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -212,6 +213,8 @@ def check_numbers(config: ConfigDict) -> None:
     for name in ("weight_decay", "clip_norm"):
         if not 0 <= config[name] < float("inf"):
             raise UserError(f"--config.{name} is {config[name]}, expected 0 or a positive number")
+    for name in ("corpus_weights", "masking.mixture"):
+        config.update_from_flattened_dict({name: _numbers(config, name)})
     if config.objective not in OBJECTIVES:
         raise UserError(
             f"--config.objective={config.objective!r} is unknown"
@@ -241,10 +244,23 @@ def check_numbers(config: ConfigDict) -> None:
     make_schedule(config.schedule, config.learning_rate, config.warmup_steps, config.steps)
 
 
+def _numbers(config: ConfigDict, name: str) -> tuple[float, ...]:
+    """A field that lists numbers, which a command line may give as words: 3,1."""
+    given = config.to_dict()
+    for part in name.split("."):
+        given = given[part]
+    try:
+        return tuple(float(each) for each in given)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"--config.{name} is {given!r}, expected numbers with commas between them"
+        ) from None
+
+
 def _phases(config: ConfigDict) -> list[tuple[float, int]]:
     """(share of the steps, tokens of an example) of each phase."""
     try:
-        return [(float(share), int(length)) for share, length in config.phases]
+        return [(float(share), operator.index(length)) for share, length in config.phases]
     except (TypeError, ValueError, OverflowError):
         raise UserError(
             f"--config.phases={config.phases}: expected pairs (share of the steps, tokens of an "

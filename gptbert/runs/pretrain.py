@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import time
@@ -198,11 +197,7 @@ def _results(
         "metrics": last["metrics"] if held_out else {},
         "checkpoint": {"step": last["step"], "epoch": last["epoch"], "which": "last"},
         "evaluations": progress.evaluations if held_out else [],
-        "held_out": (
-            {name: value for name, value in dataclasses.asdict(held_out).items() if name != "plan"}
-            if held_out
-            else None
-        ),
+        "held_out": held_out.counts if held_out else None,
         "parameters": parameter_count(jax.eval_shape(assembly.initial_parameters)),
         "notes": assembly.notes,
         "seed": config.seed,

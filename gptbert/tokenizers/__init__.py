@@ -108,6 +108,10 @@ def _kind_of_folder(folder: Path) -> str:
         return kinds[0]
     if there("tokenizer.json"):
         return _kind_of_json(folder / "tokenizer.json")
+    if holds_tokenizer(folder / "tokenizer"):
+        raise UserError(
+            f"{folder} holds no tokenizer itself; expected the one in it: {folder / 'tokenizer'}"
+        )
     return "bpe" if there(*(name for pair in bpe_files.NAMES for name in pair)) else "wordpiece"
 
 

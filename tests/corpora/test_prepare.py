@@ -181,6 +181,7 @@ def test_an_object_store_takes_it_too(corpus, tmp_path, monkeypatch):
     prepare(monkeypatch, tmp_path, "folder")
     prepare(monkeypatch, tmp_path, f"file://{tmp_path}/bucket", workers=2)
     assert content(tmp_path / "bucket") == content(tmp_path / "folder")
+    assert not (tmp_path / "bucket" / "unfinished").exists()
     stores = [TokenStore.open(f"file://{tmp_path}/bucket"), TokenStore.open(tmp_path / "folder")]
     assert stores[0].fingerprint == stores[1].fingerprint
     stores[0].save_tokenizer(tmp_path / "copy")

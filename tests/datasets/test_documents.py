@@ -171,7 +171,7 @@ def test_jsonl_damage_is_told_line_by_line(tmp_path: Path) -> None:
         ("a.jsonl:2", "not JSON"),
         ("a.jsonl:3", "no text in field 'text'"),
         ("a.jsonl:4", "no text in field 'text'"),
-        ("a.jsonl:5", "no text in field 'text'"),
+        ("a.jsonl:5", "field 'text' holds no text"),
         ("a.jsonl:6", "a NUL byte"),
         ("a.jsonl:7", "not UTF-8"),
         ("a.jsonl:8", "a NUL byte"),
@@ -182,13 +182,15 @@ def test_jsonl_damage_is_told_line_by_line(tmp_path: Path) -> None:
 
 def test_lone_surrogates_are_repaired_and_lost_characters_kept(tmp_path: Path) -> None:
     lines = ['{"text": "a\\ud800b"}', '{"text": "\\ud83d\\ude00"}', '{"text": "c\ufffdd"}']
+    lines.append('{"text": "e\ufffdf\\ud800g"}')
     found = read(write(tmp_path / "a.jsonl", "\n".join(lines)))
-    assert texts(found) == ["a\ufffdb", "\U0001f600", "c\ufffdd"]
+    assert texts(found) == ["a\ufffdb", "\U0001f600", "c\ufffdd", "e\ufffdf\ufffdg"]
     kept = "a character lost before (U+FFFD) is kept"
     assert [item.notes for item in found] == [
-        ("half of a surrogate pair became U+FFFD", kept),
+        ("half of a surrogate pair became U+FFFD",),
         (),
         (kept,),
+        ("half of a surrogate pair became U+FFFD", kept),
     ]
 
 

@@ -52,7 +52,8 @@ def test_weights_are_normalised_or_follow_the_sizes(tmp_path):
 
 def test_what_cannot_be_mixed_is_refused(tmp_path):
     documents = random_documents(3)
-    one, two = (make_store(tmp_path / name, documents) for name in "ab")
+    one, copy = (make_store(tmp_path / name, documents) for name in ("a", "copy"))
+    two = make_store(tmp_path / "b", random_documents(3, seed=1))
     other = make_store(tmp_path / "c", documents, tokenizer_fingerprint="f" * 64)
     empty = make_store(tmp_path / "d", documents, split="heldout")
     with pytest.raises(UserError, match="no corpus"):
@@ -61,6 +62,9 @@ def test_what_cannot_be_mixed_is_refused(tmp_path):
         Mixture.of([one, other])
     with pytest.raises(UserError, match="heldout split.*no text.*prepare-corpus"):
         Mixture.of([one, empty])
+    for again in (one, copy):
+        with pytest.raises(UserError, match=f"{again.path} is named twice, or is a copy of"):
+            Mixture.of([one, two, again], [1, 1, 1])
     for weights in ([1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")]):
         with pytest.raises(UserError, match="corpus_weights"):
             Mixture.of([one, two], weights)

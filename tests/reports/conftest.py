@@ -117,7 +117,10 @@ def pretraining_log() -> list[dict[str, Any]]:
         {
             "step": step, "train/loss": 8.0 - step / 50, "train/mlm_accuracy": step / 300,
             "train/gradient_norm": 1.5, "learning_rate": 1e-3 * (1 - step / 60),
-            "tokens_per_second": 3600.0, "data_wait": 0.0025, "memory_bytes": 2.0**30,
+            "tokens_per_second": 3600.0, "memory_bytes": 2.0**30,
+            # The first two steps take fifty times as long, and wait for a tenth of it.
+            "examples_per_second": 100.0 if step > 2 else 2.0,
+            "data_wait": 0.0025 if step > 2 else 0.1,
             "model_flops_per_second": 2.5e10,
         }
         for step in range(2, 61, 2)

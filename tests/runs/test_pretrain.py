@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from gptbert.commands.config_flag import load_config
+from gptbert.commands.config_flag import load_config, set_field
 from gptbert.errors import UserError
 from gptbert.pipeline.store import TokenStore
 from gptbert.runs.assemble_pretraining import (
@@ -123,6 +123,22 @@ def test_going_on_from_weights_starts_where_they_ended(run, text_store, tmp_path
     found = pretrain(config, tmp_path / "more", quiet=True)
     assert found["metrics"]["loss"] == pytest.approx(results(run)["metrics"]["loss"], rel=1e-5)
     assert not any("newly" in note for note in found["notes"])
+
+
+def test_a_store_behind_an_address(run, text_store, tmp_path):
+    """Read by ranges, as an object store is; the same numbers."""
+    config = tiny_config(run.name, f"file://{text_store}")
+    pretrain(config, tmp_path / "run", quiet=True)
+    found, local = results(tmp_path / "run"), results(run)
+    assert (found["metrics"], found["held_out"]) == (local["metrics"], local["held_out"])
+
+
+def test_numbers_without_brackets(text_store):
+    config = tiny_config("test-bert", text_store)
+    set_field(config, "masking.mixture", "0.7,0.2,0.1")
+    set_field(config, "corpus_weights", "3")
+    check_numbers(config)
+    assert (config.masking.mixture, config.corpus_weights) == ((0.7, 0.2, 0.1), (3.0,))
 
 
 def test_phases_share_one_schedule(text_store, tmp_path):
@@ -260,6 +276,11 @@ BAD = {
     "short_share=15": "short_share is 15.0, expected a share, 0 to 1",
     "phases=((1.0,0),)": "expected at least 1",
     "phases=((1.0,-3),)": "expected at least 1",
+    "phases=((1.0,32.5),)": "expected pairs (share of the steps",
+    "corpus_weights=3,-1": "mixing weights [3.0, -1.0] for 1 corpora",
+    "corpus_weights=a,b": "corpus_weights is ('a', 'b'), expected numbers with commas between",
+    "masking.mixture=1,1,1": "sum to 1",
+    "masking.mixture=('a','b','c')": "mixture is ('a', 'b', 'c'), expected numbers",
     "phases=(1.0,32)": "expected pairs (share of the steps",
     "phases=()": "shares sum to 1",
 }

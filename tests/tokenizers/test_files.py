@@ -280,6 +280,14 @@ def test_refuses_two_vocabularies(write: Write, uncased_entries: list[str]) -> N
         load(folder)
 
 
+def test_a_folder_that_has_a_tokenizer_in_it_says_so(tmp_path: Path) -> None:
+    """As a token store does."""
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "vocab.txt").write_text("[UNK]\n")
+    with pytest.raises(UserError, match=f"expected the one in it: {tmp_path}/tokenizer$"):
+        load(tmp_path)
+
+
 def test_missing_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no tokenizer at .*/none: there is no such file"):
         load(tmp_path / "none")
