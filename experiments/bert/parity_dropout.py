@@ -18,17 +18,11 @@ transformers. Cost: draws times batches steps of both sides, some minutes on two
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 from pathlib import Path
 
-from parity_steps import TASKS, Ours, Theirs  # first: it sets the process up for JAX
-
-import torch  # isort: skip
-import transformers  # isort: skip
-
-from gptbert.processor import processor
-from gptbert.runs.record import git_commit, versions
+import torch
+from parity_steps import TASKS, Ours, Theirs, provenance
 
 RESULTS = Path(__file__).parent / "results" / "parity_dropout.jsonl"
 DROPOUT = 0.1
@@ -57,12 +51,7 @@ def compare(flags: argparse.Namespace) -> dict:
         "weights": flags.weights,
         "batches": batches,
         "products": ours.products,
-        "versions": versions()
-        | {"torch": torch.__version__, "transformers": transformers.__version__},
-        "git_commit": git_commit(),
-        "hardware": str(processor()),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "timed": False,
+        **provenance(),
     }
 
 

@@ -153,6 +153,13 @@ def compare(task: str, seed: int, steps: int, data_dir: Path, init_from: Path) -
         "planned_steps": ours.plan.steps,
         "steps": pairs,
         "products": ours.products,
+        **provenance(),
+    }
+
+
+def provenance() -> dict:
+    """What made a line of the raw results, beside what it says."""
+    return {
         "versions": versions()
         | {"torch": torch.__version__, "transformers": transformers.__version__},
         "git_commit": git_commit(),
