@@ -10,9 +10,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Iterator
-
-from gptbert.tokenizers.memory import BLOCK_CHARACTERS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,20 +70,6 @@ def chunks(text: str, rules: Rules) -> list[str]:
     return text.split()
 
 
-def blocks(text: str) -> Iterator[str]:
-    """Parts of a long text, cut before single spaces between words.
-
-    Every kind of tokenizer cuts there anyway, so that parts may be split one after another, in
-    memory for the words of one of them.
-    """
-    start = 0
-    while start < len(text):
-        space = _BETWEEN_WORDS.search(text, min(start + BLOCK_CHARACTERS, len(text)))
-        stop = space.start() if space else len(text)
-        yield text[start:stop]
-        start = stop
-
-
 def clean(text: str) -> str:
     """Removes U+0000, U+FFFD and control characters; makes white space (tab, LF, CR, Zs) spaces."""
     return text.translate(_CLEANED)
@@ -116,7 +99,6 @@ class _Cleaned(dict[int, int | str | None]):
 
 _CLEANED = _Cleaned()
 
-_BETWEEN_WORDS = re.compile(r"(?<=\S) (?=\S)")
 
 _COMMON_MARKS = tuple((mark, f" {mark} ") for mark in ".,\"'-();:?!/")
 

@@ -11,20 +11,22 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from gptbert.errors import UserError
 from gptbert.tokenizers import bpe_files, gpt_words
 from gptbert.tokenizers.interface import SpecialTokens, known_ids
-from gptbert.tokenizers.memory import BLOCK_CHARACTERS, Memory, packed, unpacked
+from gptbert.tokenizers.memory import Memory, PackedTokenizer, blocks, packed
 from gptbert.tokenizers.merges import Merges
 
 _END = bpe_files.END_OF_WORD
+_SPACE = re.compile(" ")
 
 
-class GptBpe:
+class GptBpe(PackedTokenizer):
     """A vocabulary of GPT's kind and its merges.
 
     Args:
@@ -81,22 +83,6 @@ class GptBpe:
         """What `encode` must return, by the rules and nothing else."""
         return [i for word in gpt_words.words(text) for i in self._encode_word(word)]
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text`; "<unk>" is split like any text."""
-        return unpacked(self._encode_text(text))
-
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """`encode` of each text."""
-        return [unpacked(self._encode_text(text)) for text in texts]
-
-    def encode_array(self, text: str) -> np.ndarray:
-        """`encode` as int32 [ids]; of a long text, a million characters are split at once."""
-        return np.frombuffer(self._encode_text(text), np.int32)
-
-    def tokenize(self, text: str) -> list[str]:
-        """The entries of `text`: "</w>" ends a word."""
-        return [self.entries[i] for i in self.encode(text)]
-
     def decode(self, ids: Iterable[int]) -> str:
         """Joins entries into words; case and spacing of the text are lost.
 
@@ -121,9 +107,7 @@ class GptBpe:
 
     def _encode_line(self, line: str) -> bytes:
         find = self._chunks.__getitem__
-        if len(line) <= BLOCK_CHARACTERS:
-            return b"".join(map(find, line.split()))
-        return b"".join(b"".join(map(find, block.split())) for block in _blocks(line))
+        return b"".join(b"".join(map(find, block.split())) for block in blocks(line, _SPACE))
 
     def _encode_chunk(self, chunk: str) -> bytes:
         return b"".join(map(self._parts.__getitem__, gpt_words.chunk_parts(chunk)))
@@ -138,13 +122,3 @@ class GptBpe:
         find, unk = self._ids.get, self._unk
         symbols = [find(character, unk) for character in word[:-1]]
         return self._table.apply([*symbols, find(word[-1] + _END, unk)])
-
-
-def _blocks(line: str) -> Iterator[str]:
-    """Parts of a long line, cut at spaces; longer than asked for where there is none."""
-    start = 0
-    while start < len(line):
-        space = line.find(" ", start + BLOCK_CHARACTERS - 1)
-        stop = len(line) if space < 0 else space + 1
-        yield line[start:stop]
-        start = stop

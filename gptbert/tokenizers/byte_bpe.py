@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import regex
@@ -24,7 +24,7 @@ import regex
 from gptbert.errors import UserError
 from gptbert.tokenizers import bpe_files
 from gptbert.tokenizers.interface import SpecialTokens, known_ids
-from gptbert.tokenizers.memory import BLOCK_CHARACTERS, Memory, packed, unpacked
+from gptbert.tokenizers.memory import Memory, PackedTokenizer, blocks, packed
 from gptbert.tokenizers.merges import LONG, Merges
 
 # The first alternative that matches wins: contractions; then letters, numbers or marks, each with
@@ -37,7 +37,6 @@ _CUT = regex.compile(PATTERN)
 _SPACE = r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 # More of it than one space between two words; such a text cannot simply be split at spaces.
 _IRREGULAR = re.compile(rf"({_SPACE}(?:{_SPACE}+|(?<! )))")
-_BETWEEN_WORDS = re.compile(r"(?<=\S) (?=\S)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -51,7 +50,7 @@ def _spelling() -> tuple[str, ...]:
 BYTES = _spelling()
 
 
-class ByteBpe:
+class ByteBpe(PackedTokenizer):
     """A byte-level vocabulary and its merges.
 
     Args:
@@ -109,25 +108,6 @@ class ByteBpe:
         spelt = ([self._of_byte[byte] for byte in cut.encode()] for cut in cuts)
         return [number for symbols in spelt for number in self._table.apply(symbols)]
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text`; "<|endoftext|>" is split like any text."""
-        return unpacked(self._encode_text(text))
-
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """`encode` of each text."""
-        return [unpacked(self._encode_text(text)) for text in texts]
-
-    def encode_array(self, text: str) -> np.ndarray:
-        """`encode` as int32 [ids], in memory of about six bytes a character of `text`.
-
-        A single word of millions of characters takes 30 bytes a character (`Merges`).
-        """
-        return np.frombuffer(self._encode_text(text), np.int32)
-
-    def tokenize(self, text: str) -> list[str]:
-        """The entries of `text`: bytes are spelt as `BYTES` does ("Ġ" is the space)."""
-        return [self.entries[i] for i in self.encode(text)]
-
     def decode(self, ids: Iterable[int]) -> str:
         """The text; what is not UTF-8 (half a character at the end) becomes U+FFFD.
 
@@ -152,9 +132,7 @@ class ByteBpe:
         return [b"".join(byte_of.get(c, c.encode()) for c in entry) for entry in self.entries]
 
     def _encode_text(self, text: str) -> bytes:
-        if len(text) <= BLOCK_CHARACTERS:
-            return self._encode_block(text)
-        return b"".join(map(self._encode_block, _blocks(text)))
+        return b"".join(map(self._encode_block, blocks(text)))
 
     def _encode_block(self, text: str) -> bytes:
         words, spaced = self._words.__getitem__, self._spaced.__getitem__
@@ -197,16 +175,6 @@ class ByteBpe:
         except UnicodeEncodeError:
             data = _SURROGATE.sub("\ufffd", chunk).encode()
         return packed(self._table.apply([self._of_byte[byte] for byte in data]))
-
-
-def _blocks(text: str) -> Iterator[str]:
-    """Parts of a long text, cut before single spaces between words, where cuts are made anyway."""
-    start = 0
-    while start < len(text):
-        space = _BETWEEN_WORDS.search(text, min(start + BLOCK_CHARACTERS, len(text)))
-        stop = space.start() if space else len(text)
-        yield text[start:stop]
-        start = stop
 
 
 def _ids_of_bytes(vocabulary: Mapping[str, int], source: str) -> list[int]:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import numpy as np
 import sentencepiece
 
 from gptbert.errors import UserError
+from gptbert.tokenizers import memory
 from gptbert.tokenizers.files import MAX_FILE_BYTES, check_class, write_bytes, write_json
 from gptbert.tokenizers.interface import SpecialTokens, known_ids
-from gptbert.tokenizers.memory import BLOCK_CHARACTERS
 
 MODEL_NAMES = ("spiece.model", "tokenizer.model")
 
@@ -32,7 +32,7 @@ _BERT_CLASS = "SentencePieceBackend"
 _CLASSES = (_PLAIN_CLASS, _BERT_CLASS, "T5Tokenizer", "LlamaTokenizer")
 
 _SPACE = "\u2581"
-_BETWEEN_WORDS = re.compile(r"(?<=[A-Za-z0-9.,]) (?=[A-Za-z0-9])")
+_BETWEEN_PLAIN_WORDS = re.compile(r"(?<=[A-Za-z0-9.,]) (?=[A-Za-z0-9])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Names in use for each special token, the first found is taken.
@@ -86,12 +86,13 @@ class SentencePiece:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; half of a surrogate pair, which UTF-8 cannot hold, counts as U+FFFD."""
-        return self._encode_text(text) if len(text) <= BLOCK_CHARACTERS else self._long(text)
+        parts = memory.blocks(text, _BETWEEN_PLAIN_WORDS) if self._words_are_apart else (text,)
+        return [i for part in parts for i in self._library.encode(_utf8(part))]
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`encode` of each text, on as many threads as the library takes."""
         texts = list(texts)
-        if all(len(text) <= BLOCK_CHARACTERS for text in texts):
+        if all(len(text) <= memory.BLOCK_CHARACTERS for text in texts):
             return self._encode_texts(texts)
         return [self.encode(text) for text in texts]
 
@@ -121,19 +122,11 @@ class SentencePiece:
     def __reduce__(self) -> tuple[type[SentencePiece], tuple[bytes, str]]:
         return SentencePiece, (self._data, self._source)
 
-    def _encode_text(self, text: str) -> list[int]:
-        return self._library.encode(_utf8(text))
-
     def _encode_texts(self, texts: list[str]) -> list[list[int]]:
         try:
             return self._library.encode(texts)
         except TypeError:  # half of a surrogate pair, which UTF-8 cannot hold
             return self._library.encode([_utf8(text) for text in texts])
-
-    def _long(self, text: str) -> list[int]:
-        if not self._words_are_apart:
-            return self._encode_text(text)
-        return [i for block in _blocks(text) for i in self._encode_text(block)]
 
     @functools.cached_property
     def _words_are_apart(self) -> bool:
@@ -243,13 +236,3 @@ def _utf8(text: str) -> bytes:
 
 def _is_special(library: sentencepiece.SentencePieceProcessor, number: int) -> bool:
     return library.is_control(number) or library.is_unknown(number)
-
-
-def _blocks(text: str) -> Iterator[str]:
-    """Parts of a long text, cut at single spaces between plain words."""
-    start = 0
-    while start < len(text):
-        space = _BETWEEN_WORDS.search(text, min(start + BLOCK_CHARACTERS, len(text)))
-        stop = space.start() if space else len(text)
-        yield text[start:stop]
-        start = stop

@@ -20,6 +20,7 @@ import regex
 
 from gptbert.tokenizers import basic, byte_bpe, gpt_words
 from gptbert.tokenizers.basic import Rules
+from gptbert.tokenizers.memory import blocks
 
 # Of either kind; a million take about 150 MB.
 MOST_WORDS = 2_000_000
@@ -80,7 +81,7 @@ def count_words(
     counts = WordCounts()
     for text in texts:
         counts.documents += 1
-        for block in basic.blocks(text):
+        for block in blocks(text):
             chunks.update(chunks_of(block))
             counts.forgotten += forget_rare(chunks, most)
     while chunks:

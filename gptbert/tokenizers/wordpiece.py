@@ -30,14 +30,14 @@ import numpy as np
 from gptbert.errors import UserError
 from gptbert.tokenizers import basic, files
 from gptbert.tokenizers.interface import SpecialTokens, known_ids
-from gptbert.tokenizers.memory import BLOCK_CHARACTERS, Memory, packed, unpacked
+from gptbert.tokenizers.memory import Memory, PackedTokenizer, blocks, packed, unpacked
 
 # How many characters tell which sizes of entries are worth trying.
 _BEGINNING = 3
 _SHORT = tuple(range(_BEGINNING - 1, 0, -1))
 
 
-class WordPiece:
+class WordPiece(PackedTokenizer):
     """A vocabulary and the rules that map text to it.
 
     Args:
@@ -92,22 +92,6 @@ class WordPiece:
         """What `encode` must return, by the rules and nothing else; much slower."""
         return unpacked(b"".join(map(self._match, basic.words(text, self.rules))))
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of the pieces of `text`, without special tokens."""
-        return unpacked(self._encode_text(text))
-
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """`encode` of each text."""
-        return [unpacked(self._encode_text(text)) for text in texts]
-
-    def encode_array(self, text: str) -> np.ndarray:
-        """`encode` as int32 [ids], read-only."""
-        return np.frombuffer(self._encode_text(text), np.int32)
-
-    def tokenize(self, text: str) -> list[str]:
-        """The pieces of `text` as in the vocabulary: "##" marks a continuation."""
-        return [self.entries[i] for i in self.encode(text)]
-
     def decode(self, ids: Iterable[int]) -> str:
         """Joins pieces into words; case, accents and spacing of the text are lost.
 
@@ -124,9 +108,7 @@ class WordPiece:
         files.write_wordpiece(self.entries, self.rules, folder, max_length, for_bert=for_bert)
 
     def _encode_text(self, text: str) -> bytes:
-        if len(text) > BLOCK_CHARACTERS:
-            return b"".join(map(self._encode_block, basic.blocks(text)))
-        return self._encode_block(text)
+        return b"".join(map(self._encode_block, blocks(text)))
 
     def _encode_block(self, text: str) -> bytes:
         return b"".join(map(self._chunks.__getitem__, basic.chunks(text, self.rules)))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptbert.errors import UserError
-from gptbert.tokenizers import bpe, gpt_words, memory
+from gptbert.tokenizers import gpt_words, memory
 from gptbert.tokenizers.bpe import GptBpe
 from tests.tokenizers import nasty, tiny_bpe
 
@@ -74,7 +74,7 @@ def test_fast_equals_slow_in_blocks_of_any_size(tokenizer: GptBpe, text: str, si
     expected = tokenizer.reference_encode(text)
     assert tokenizer.encode(text) == expected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bpe, "BLOCK_CHARACTERS", size)
+        patch.setattr(memory, "BLOCK_CHARACTERS", size)
         assert tokenizer.encode(text) == expected
 
 

@@ -95,14 +95,14 @@ def test_fast_equals_slow(tokenizer: ByteBpe, text: str) -> None:
 @given(text=st.text(alphabet="ab .'s\n\u00a0é", max_size=60), size=st.integers(1, 9))
 def test_blocks_change_nothing(tokenizer: ByteBpe, text: str, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(byte_bpe, "BLOCK_CHARACTERS", size)
+        patch.setattr(memory, "BLOCK_CHARACTERS", size)
         assert tokenizer.encode(text) == tokenizer.reference_encode(text)
 
 
 def test_long_text_is_cut_into_blocks(tokenizer: ByteBpe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_bpe, "BLOCK_CHARACTERS", 10)
+    monkeypatch.setattr(memory, "BLOCK_CHARACTERS", 10)
     text = "the cat " * 20 + "x" * 50 + " the end"
-    blocks = list(byte_bpe._blocks(text))
+    blocks = list(memory.blocks(text))
     assert "".join(blocks) == text
     assert blocks[0] == "the cat the"
     assert all(block.startswith(" ") for block in blocks[1:])

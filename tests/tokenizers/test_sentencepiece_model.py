@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 
 from gptbert.errors import UserError
-from gptbert.tokenizers import load_tokenizer, sentencepiece_model
+from gptbert.tokenizers import load_tokenizer, memory, sentencepiece_model
 from gptbert.tokenizers.sentencepiece_model import SentencePiece, read_sentencepiece
 from tests.tokenizers import nasty
 from tests.tokenizers.tiny_sentencepiece import model
@@ -73,9 +73,9 @@ def test_pieces_that_text_produces_are_not_special() -> None:
 def test_long_texts_are_cut_at_spaces(
     tokenizer: SentencePiece, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sentencepiece_model, "BLOCK_CHARACTERS", 40)
+    monkeypatch.setattr(memory, "BLOCK_CHARACTERS", 40)
     text = "The cats walk, and the world\nwas in 1990.  It's naïve " * 10 + "x" * 100 + " the end"
-    blocks = list(sentencepiece_model._blocks(text))
+    blocks = list(memory.blocks(text, sentencepiece_model._BETWEEN_PLAIN_WORDS))
     assert "".join(blocks) == text
     assert len(blocks) > 8
     whole = sentencepiece.SentencePieceProcessor(model_proto=tokenizer._data).encode(text)
@@ -88,7 +88,7 @@ def test_models_with_pieces_across_spaces_are_not_cut(monkeypatch: pytest.Monkey
     crossing = model("bpe", split_by_whitespace=False)
     assert not crossing._words_are_apart
     assert model("bpe")._words_are_apart
-    monkeypatch.setattr(sentencepiece_model, "BLOCK_CHARACTERS", 10)
+    monkeypatch.setattr(memory, "BLOCK_CHARACTERS", 10)
     text = "the walker's cat, the world of the cat"
     library = sentencepiece.SentencePieceProcessor(model_proto=crossing._data)
     assert crossing.encode(text) == library.encode(text)

@@ -8,7 +8,7 @@ import random
 import pytest
 import regex
 
-from gptbert.tokenizers import basic, byte_bpe, gpt_words
+from gptbert.tokenizers import basic, byte_bpe, gpt_words, memory
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.train_words import WordCounts, count_words, forget_rare, keep_alphabet
 
@@ -37,7 +37,7 @@ def of_whole_text(kind: str, text: str, rules: Rules) -> list[str]:
 def test_words_are_those_of_encoding(
     kind: str, lowercase: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(basic, "BLOCK_CHARACTERS", 40)  # so that texts are cut
+    monkeypatch.setattr(memory, "BLOCK_CHARACTERS", 40)  # so that texts are cut
     rules = Rules(lowercase)
     expected = collections.Counter(w for text in TEXTS for w in of_whole_text(kind, text, rules))
     counted = count_words(TEXTS, kind, rules)
