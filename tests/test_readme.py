@@ -32,6 +32,13 @@ def test_make_targets_of_the_readme_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_figures_of_the_readme_are_those_of_the_reports():
+    command = [sys.executable, ROOT / "experiments" / "readme.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert README.count(" (5) |") >= 5, "no results of five runs are told"
+
+
 def test_nothing_of_the_package_imports_tensorflow_or_pytorch():
     program = (
         "import pkgutil, importlib, sys, gptbert\n"
