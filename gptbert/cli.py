@@ -62,16 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
-    except BaseException:
+    except BaseException as error:
         if not runtime.is_distributed():
             raise
-        traceback.print_exc()
-        code = 1
+        code = _failed_among_others(error)
     if code and runtime.is_distributed():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _failed_among_others(error: BaseException) -> int:
+    """Tells how a process of a job of several failed; returns the exit code."""
+    if not runtime.lost_a_process(error):
+        traceback.print_exc()
+        return 1
+    print(
+        "gptbert: the run failed: another process of the job ended or cannot be reached "
+        f"({str(error).splitlines()[0]:.200}); its own output says why, and the same commands "
+        "continue from the last checkpoint",
+        file=sys.stderr,
+    )
+    return EXIT_RUN_FAILED
 
 
 def _main(arguments: list[str]) -> int:

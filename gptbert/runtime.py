@@ -25,12 +25,14 @@ import functools
 import os
 import re
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from gptbert.errors import UserError
+from gptbert.errors import EXIT_RUN_FAILED, UserError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _USUAL_MMAP_MAX = 65536  # glibc's own
@@ -130,6 +132,12 @@ class StopRequest:
         self._asked = True
 
 
+JOIN_SECONDS = 300  # until all processes of a job must have come together
+_LOST = re.compile(
+    r"Gloo|Connection (closed|reset)|heartbeat|coordination (service|agent)|UNAVAILABLE|"
+    r"DEADLINE_EXCEEDED",
+    re.IGNORECASE,
+)
 _distributed = False
 
 
@@ -159,21 +167,80 @@ def start_distributed(coordinator: str, processes: int | None, process: int | No
                 "expected how many processes there are and which one this is, from 0; or "
                 "--coordinator=auto on a TPU pod"
             )
-        if not re.fullmatch(r".+:\d+", coordinator):
-            raise UserError(f"--coordinator={coordinator!r}: expected HOST:PORT, or auto")
+        _check_address(coordinator)
     import jax
 
-    if coordinator == "auto":
-        try:
-            jax.distributed.initialize()
-        except ValueError as error:
-            raise UserError(
-                f"--coordinator=auto found no job of several processes here ({error}); expected a "
-                "TPU pod or Slurm, or --coordinator=HOST:PORT with --processes and --process"
-            ) from None
-    else:
-        jax.distributed.initialize(coordinator, processes, process, shutdown_timeout_seconds=20)
+    patience = JOIN_SECONDS + 60  # `_waiting` ends it before
+    with _waiting(coordinator, process):
+        if coordinator == "auto":
+            try:
+                jax.distributed.initialize(initialization_timeout=patience)
+            except ValueError as error:
+                raise UserError(
+                    f"--coordinator=auto found no job of several processes here ({error}); "
+                    "expected a TPU pod or Slurm, or --coordinator=HOST:PORT with --processes and "
+                    "--process"
+                ) from None
+        else:
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process,
+                initialization_timeout=patience,
+                shutdown_timeout_seconds=20,
+            )
     _distributed = True
+
+
+def _check_address(coordinator: str) -> None:
+    """Refuses what is no `HOST:PORT`, or a host without an address."""
+    found = re.fullmatch(r"(.+):(\d+)", coordinator)
+    if not found or not 0 < int(found[2]) < 65536:
+        raise UserError(f"--coordinator={coordinator!r}: expected HOST:PORT, or auto")
+    try:
+        socket.getaddrinfo(found[1].strip("[]"), int(found[2]))
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"--coordinator={coordinator}: the host {found[1]} has no address here ({error}); "
+            "expected that of process 0"
+        ) from None
+
+
+@contextlib.contextmanager
+def _waiting(coordinator: str, process: int | None) -> Iterator[None]:
+    """Says that the others are waited for; ends the process in one sentence if they do not come.
+
+    JAX would end it with an abort.
+    """
+    me = "this process" if process is None else f"process {process}"
+    where = "" if coordinator == "auto" else f" at {coordinator}"
+
+    def tell() -> None:
+        print(f"gptbert: {me} waits for the others of the job{where}", file=sys.stderr, flush=True)
+
+    def give_up() -> None:
+        print(
+            f"gptbert: the run failed: after {JOIN_SECONDS} s not all processes of the job had "
+            f"come together{where}; expected the same command on each host, but for --process",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(EXIT_RUN_FAILED)
+
+    timers = [threading.Timer(5, tell), threading.Timer(JOIN_SECONDS, give_up)]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+def lost_a_process(error: BaseException) -> bool:
+    """Whether this is how JAX tells that another process of the job is gone."""
+    return _distributed and bool(_LOST.search(str(error)))
 
 
 def is_distributed() -> bool:

@@ -139,7 +139,8 @@ def report(found: list[dict]) -> str:
         "lowest and highest ratio within a block.",
         "*Less work* is what this gives, measured in gptbert, or in PyTorch, where the projection",
         "alone is spared (the last layer's share is then in *same work*); *same work* is what is",
-        "left between both sides. The whole ratio (eager / gptbert) is the product of the two.",
+        "left between both sides. The whole ratio (eager / gptbert) would be the product of both",
+        "had all taken part in the same blocks; where they did not, it is so only roughly.",
         "",
     ]
     for machine in sorted({r["about"]["hardware"] for r in found}):

@@ -46,9 +46,9 @@ class Parser(argparse.ArgumentParser):
 
 def add_model_flags(parser: Parser) -> None:
     """`--workdir`, `--init_from`, `--step`: whose weights are used."""
-    parser.add_argument("--workdir", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("--workdir", type=local_path, metavar="RUN", help="the folder of a run")
     parser.add_argument(
-        "--init_from", type=Path, metavar="DIR", help="or a Hugging Face folder with weights"
+        "--init_from", type=local_path, metavar="DIR", help="or a Hugging Face folder with weights"
     )
     parser.add_argument(
         "--step",
@@ -94,6 +94,16 @@ def tell_unfinished(source: Source) -> None:
             f"gptbert: {source.folder} is not finished; the weights of step {source.step} are used",
             file=sys.stderr,
         )
+
+
+def local_path(text: str) -> Path:
+    """A file or folder on a disk of this machine, or on one that it shares with others."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text}; expected a path on a local or shared disk (a token store alone may lie at "
+            "an address)"
+        )
+    return Path(text)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gptbert.commands.arguments import Parser
+from gptbert.commands.arguments import Parser, local_path
 from gptbert.commands.config_flag import load_config
 
 HELP = "pre-train and fine-tune a tiny BERT and a tiny GPT on the library's docstrings"
@@ -23,7 +23,7 @@ example:
 def parser() -> Parser:
     """The flags."""
     flags = Parser("demo", HELP, _EPILOG)
-    flags.add_argument("--workdir", type=Path, default=Path("demo"), help="default: demo")
+    flags.add_argument("--workdir", type=local_path, default=Path("demo"), help="default: demo")
     return flags
 
 

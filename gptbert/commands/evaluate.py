@@ -11,6 +11,7 @@ from gptbert.commands.arguments import (
     Parser,
     add_compute_flags,
     add_model_flags,
+    local_path,
     model_folder,
     names,
     tell_unfinished,
@@ -83,7 +84,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--data_dir", default="", metavar="DIR", help="GLUE's files; default: those of the run"
     )
     data.add_argument("--split", default="", help="train, dev, dev_mismatched, held_out, test, ...")
-    data.add_argument("--file", type=Path, help="your own .tsv, .csv or .jsonl (.gz, .xz)")
+    data.add_argument("--file", type=local_path, help="your own .tsv, .csv or .jsonl (.gz, .xz)")
     data.add_argument(
         "--text_columns",
         type=names,
@@ -96,7 +97,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     add_compute_flags(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: RUN/evaluations/TASK-SPLIT"
+        "--output", type=local_path, metavar="DIR", help="default: RUN/evaluations/TASK-SPLIT"
     )
     flags = parser.parse(arguments)
     of_task, of_file = ("task", "data_dir", "split"), ("text_columns", "label_column")

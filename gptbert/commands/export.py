@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from gptbert.commands.arguments import Parser, add_model_flags, model_folder, tell_unfinished
+from gptbert.commands.arguments import (
+    Parser,
+    add_model_flags,
+    local_path,
+    model_folder,
+    tell_unfinished,
+)
 from gptbert.errors import UserError
 
 HELP = "write weights as a Hugging Face folder"
@@ -27,7 +31,7 @@ def main(arguments: list[str]) -> int:
     """
     parser = Parser("export", HELP, _EPILOG)
     add_model_flags(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--output", type=local_path, metavar="DIR", help="a new or empty folder")
     flags = parser.parse(arguments)
     folder = model_folder(flags)
     if flags.output is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gptbert.commands.arguments import Parser
+from gptbert.commands.arguments import Parser, local_path
 from gptbert.commands.config_flag import explained_fields, load_config, split_config_flags
 from gptbert.errors import UserError
 
@@ -28,7 +28,7 @@ def parser() -> Parser:
     )
     flags.add_argument("--config", metavar="FILE.py[:ARG]", help="what to run, from configs/")
     flags.add_argument("--config.FIELD", metavar="VALUE", help="sets a field of the config")
-    flags.add_argument("--workdir", type=Path, help="the run folder")
+    flags.add_argument("--workdir", type=local_path, help="the run folder")
     flags.add_argument("--dry_run", action="store_true", help="train nothing; print what would run")
     flags.add_argument("--quiet", action="store_true", help="no progress")
     return flags

@@ -14,6 +14,7 @@ from gptbert.commands.arguments import (
     Parser,
     add_compute_flags,
     add_model_flags,
+    local_path,
     model_folder,
     names,
     tell_unfinished,
@@ -95,7 +96,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--format", choices=FORMATS, help="of the output; default: by its name, or jsonl"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    parser.add_argument(
+        "--output", type=local_path, metavar="FILE", help="default: standard output"
+    )
     flags = parser.parse(arguments)
     flags.format = _format(flags.format, flags.output)
     given = [name for name in ("text", "pair", "input") if getattr(flags, name)]

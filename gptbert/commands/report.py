@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from gptbert.commands.arguments import Parser
+from gptbert.commands.arguments import Parser, local_path
 from gptbert.errors import UserError
 
 HELP = "write the HTML page of a finished run"
@@ -24,7 +22,9 @@ def main(arguments: list[str]) -> int:
       UserError: The folder holds no finished run, or its files are damaged.
     """
     parser = Parser("report", HELP, _EPILOG)
-    parser.add_argument("--workdir", type=Path, metavar="RUN", help="the folder of a finished run")
+    parser.add_argument(
+        "--workdir", type=local_path, metavar="RUN", help="the folder of a finished run"
+    )
     flags = parser.parse(arguments)
     if flags.workdir is None:
         raise UserError("no run: expected --workdir=RUN")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptbert.commands.arguments import Parser, names
+from gptbert.commands.arguments import Parser, local_path, names
 from gptbert.errors import UserError
 from gptbert.reports.tables import text_table
 
@@ -33,11 +33,11 @@ def main(arguments: list[str]) -> int:
       UserError: Names every run and file that is missing or wrong.
     """
     parser = Parser("submit", HELP, _EPILOG)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="a finished run")
+    parser.add_argument("runs", nargs="*", type=local_path, metavar="RUN", help="a finished run")
     parser.add_argument(
         "--workdirs", type=names, default=(), metavar="RUN,RUN", help="the same, in one flag"
     )
-    parser.add_argument("--output", type=Path, default=Path("submission.zip"), metavar="FILE")
+    parser.add_argument("--output", type=local_path, default=Path("submission.zip"), metavar="FILE")
     parser.add_argument(
         "--wnli",
         choices=["majority"],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from gptbert.commands.arguments import Parser
+from gptbert.commands.arguments import Parser, local_path
 from gptbert.commands.config_flag import load_config, split_config_flags
 from gptbert.errors import UserError
 
@@ -32,7 +30,9 @@ def parser() -> Parser:
     )
     flags.add_argument("--config", metavar="FILE.py[:ARG]", help="what to run, from configs/")
     flags.add_argument("--config.FIELD", metavar="VALUE", help="sets a field of the config")
-    flags.add_argument("--workdir", type=Path, help="folder of the sweep, a run folder each below")
+    flags.add_argument(
+        "--workdir", type=local_path, help="folder of the sweep, a run folder each below"
+    )
     flags.add_argument("--batch_sizes", default="32", help="default: 32, the paper's")
     flags.add_argument(
         "--learning_rates", default="5e-5,4e-5,3e-5,2e-5", help="default: the paper's four"

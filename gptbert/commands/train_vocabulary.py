@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gptbert.commands.arguments import Parser
+from gptbert.commands.arguments import Parser, local_path
 from gptbert.errors import UserError
 
 HELP = "learn a vocabulary from raw text"
@@ -65,7 +65,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--input", required=True, action="append", metavar="GLOB", help="may be given repeatedly"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "--output", type=local_path, required=True, metavar="DIR", help="a new folder"
+    )
     parser.add_argument("--size", type=int, help="entries; default: as released, below")
     parser.add_argument("--cased", action="store_true", help="wordpiece: keep case and accents")
     parser.add_argument("--lowercase", action="store_true", help="sentencepiece: fold case")

@@ -25,6 +25,7 @@ from gptbert.runtime import StopRequest
 
 Task = tuple[int, Sequence[Any], Sequence[str]]  # unit, its sources, its pieces that are there
 
+_FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
 _TOLD_EVERY = 0.2  # seconds between two words on progress
 _PATIENCE = 0.2  # seconds until a request to stop is seen
 
@@ -67,10 +68,11 @@ def _crew(setup: Setup, count: int) -> Iterator[dict[Connection, Any]]:
     context = multiprocessing.get_context("spawn")  # forking a process with threads may hang
     crew: dict[Connection, Any] = {}
     try:
-        # Ctrl-C reaches the whole group: workers inherit that it is not for them, the parent acts.
-        # The tracker, which starts with the first worker otherwise, would undo the mask.
+        # Ctrl-C, and SIGTERM from whoever manages a service, reach the whole group: workers inherit
+        # that they are not meant, the parent acts. The tracker, which starts with the first worker
+        # otherwise, would undo the mask.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
         try:
             for _ in range(count):
                 ours, theirs = context.Pipe()
@@ -83,7 +85,7 @@ def _crew(setup: Setup, count: int) -> Iterator[dict[Connection, Any]]:
         yield crew
     finally:
         for process in crew.values():
-            process.terminate()
+            process.kill()
         for connection, process in crew.items():
             process.join()
             connection.close()

@@ -19,17 +19,19 @@ import dataclasses
 import fnmatch
 import json
 import os
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from gptbert.errors import UserError
 from gptbert.locking import hold
 
-# Fields that may differ when a run is continued: where things lie and how they are computed, not
-# what is computed. Data, tokenizer and weights are compared by their fingerprints instead.
-_FREE_FIELDS = frozenset(
+# Where things lie; what lies there is compared by fingerprints.
+_PLACES = frozenset(
     [
         "data_dir",
         "init_from",
@@ -38,6 +40,11 @@ _FREE_FIELDS = frozenset(
         "eval_file",
         "corpus",
         "held_out_corpus",
+    ]
+)
+# Fields that may differ when a run is continued: they say how it is computed, not what.
+_FREE_FIELDS = _PLACES | frozenset(
+    [
         "checkpoint_every",
         "keep",
         "lean_vocabulary",
@@ -119,11 +126,19 @@ class RunFolder:
     ) -> None:
         """Writes config.json, or compares with the one that is there and refuses by name.
 
+        Every process of a job calls it; the first one writes.
+
         Args:
           config: Resolved.
           fingerprints: SHA-256 (hex) of what else decides what the run gives.
           places: Where some of that lies, for the message.
+
+        Raises:
+          UserError: The folder holds another run, or the processes were told different things.
         """
+        _require_agreement({"workdir": str(self.path), **config, **fingerprints})
+        if not leads():
+            return
         record = {"config": dict(config), "fingerprints": dict(fingerprints)}
         if not (self.path / "config.json").exists():
             self.write("config.json", record)
@@ -187,6 +202,33 @@ def leads() -> bool:
     import jax
 
     return jax.process_index() == 0
+
+
+def _require_agreement(told: Mapping[str, Any]) -> None:
+    """Refuses, by name, a job whose processes were told different things."""
+    import jax
+
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    names = sorted(told.keys() - _PLACES)
+    digests = [zlib.crc32(f"{name}={json.dumps(told[name])}".encode()) for name in names]
+    # A field that some have and others have not moves all that follow: gathered in a fixed shape.
+    all_names = zlib.crc32(repr(names).encode())
+    gather = multihost_utils.process_allgather
+    if len(set(gather(np.array([all_names], np.uint32)).ravel().tolist())) > 1:
+        different = ["the fields of the config"]
+    else:
+        found = np.asarray(gather(np.array(digests, np.uint32)))
+        different = [
+            name for name, column in zip(names, found.T, strict=True) if len(set(column)) > 1
+        ]
+    if different:
+        raise UserError(
+            f"the processes of this job were told different things ({', '.join(different)}); "
+            "expected the same command for each, but for --process"
+        )
 
 
 def wait_for_all(label: str) -> None:

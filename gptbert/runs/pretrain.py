@@ -49,10 +49,9 @@ def pretrain(config: ConfigDict, workdir: Path, *, quiet: bool = False) -> dict[
         assembly = assemble_pretraining(config)
         folder = RunFolder(workdir)
         with folder.lock():
-            if leads():
-                folder.claim(
-                    json.loads(config.to_json_best_effort()), assembly.fingerprints, assembly.places
-                )
+            folder.claim(
+                json.loads(config.to_json_best_effort()), assembly.fingerprints, assembly.places
+            )
             wait_for_all("the run folder is claimed")
             if not folder.results.exists():
                 return run(assembly, folder, stop, quiet=quiet or not leads())

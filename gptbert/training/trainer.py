@@ -314,14 +314,12 @@ class _UnderWay:
 
     def add(self, step: int, scalars: dict[str, jax.Array], batch: Batch, waited: float) -> None:
         """Notes a step; counts its tokens and the seconds that it waited for its data."""
-        tokens = real_tokens(batch) * jax.process_count()
-        self._clock.progress.tokens += tokens
         self._clock.progress.padded_tokens += batch.packed.tokens.size * jax.process_count()
         self._steps.append((step, scalars))
-        self._tokens += tokens
+        self._tokens += real_tokens(batch)
         self._waited += waited
         if self._throughput:
-            self._flops += self._throughput.flops(batch) * jax.process_count()
+            self._flops += self._throughput.flops(batch)
 
     def leave(self, count: int) -> None:
         """Waits until at most `count` steps are unfinished."""
@@ -345,6 +343,8 @@ class _UnderWay:
         last, count = self._steps[-1][0], len(found)
         bound_heap()
         seconds = self._clock.lap()
+        tokens, flops = _of_all_processes(self._tokens, self._flops)
+        self._clock.progress.tokens += tokens
         record = {
             f"train/{name}": found[-1][name] if name.endswith("_norm") else _mean(found, name)
             for name in found[0]
@@ -352,18 +352,28 @@ class _UnderWay:
         record |= {
             "learning_rate": self._schedule(last - 1),
             "examples_per_second": count * self._plan.batch_size / seconds,
-            "tokens_per_second": self._tokens / seconds,
+            "tokens_per_second": tokens / seconds,
             "data_wait": self._waited / seconds,
             "memory_bytes": memory_in_use(),
             "seconds_left": (self._plan.steps - last) * seconds / count,
         }
         if self._throughput:
-            record |= self._throughput.rates(self._flops / seconds)
+            record |= self._throughput.rates(flops / seconds)
         self._log.scalars(last, record)
         shown = {"loss": record["train/loss"], "rate": record["learning_rate"]}
         self._log.progress(last, shown | {"tokens/s": record["tokens_per_second"]})
         self._steps.clear()
         self._tokens, self._flops, self._waited = 0, 0.0, 0.0
+
+
+def _of_all_processes(tokens: int, flops: float) -> tuple[int, float]:
+    """The sums of what each process of the job counted in its own rows."""
+    if jax.process_count() == 1:
+        return tokens, flops
+    from jax.experimental import multihost_utils
+
+    counted = multihost_utils.process_allgather((np.int32(tokens), np.float32(flops)))
+    return int(np.sum(counted[0])), float(np.sum(counted[1], dtype=np.float64))
 
 
 def _mean(records: list[dict[str, float]], name: str) -> float:

@@ -107,18 +107,23 @@ def test_killed_at_any_moment_it_goes_on(whole, monkeypatch, pieces):
 
 
 @pytest.mark.e2e
-def test_asked_to_stop_it_keeps_what_is_done(whole, monkeypatch):
-    with running(whole, "stopped", 3) as process:
+@pytest.mark.parametrize("whom", ["the command", "its group"])
+def test_asked_to_stop_it_keeps_what_is_done(whole, monkeypatch, whom):
+    output = f"stopped-{whom[:3]}"
+    with running(whole, output, 3) as process:
         children = workers_of(process)
-        process.terminate()
+        if whom == "the command":
+            process.terminate()
+        else:  # as `timeout` does, and what manages services
+            os.killpg(process.pid, signal.SIGTERM)
         told = process.communicate(timeout=20)[1]
     assert process.returncode == 75
     assert told.startswith("gptbert: stopped on request; what is encoded is kept")
     assert told.count("\n") == 1
     wait_until_gone(children)
-    assert len(pieces_of(whole / "stopped")) >= 3
-    prepare(monkeypatch, whole, "stopped")
-    assert content(whole / "stopped") == content(whole / "whole")
+    assert len(pieces_of(whole / output)) >= 3
+    prepare(monkeypatch, whole, output)
+    assert content(whole / output) == content(whole / "whole")
 
 
 @pytest.mark.e2e

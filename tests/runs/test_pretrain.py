@@ -305,6 +305,8 @@ JOBS = {
     "--processes=2 --process=0": "--processes=2 --process=0 without --coordinator",
     "--coordinator= --processes=2 --process=0": "--coordinator='': expected HOST:PORT, or auto",
     "--coordinator=here:1 --processes=2 --process=2": "which one this is, from 0",
+    "--coordinator=nowhere.invalid:1 --processes=2 --process=0": "nowhere.invalid has no address",
+    "--coordinator=localhost:99999 --processes=2 --process=0": "expected HOST:PORT, or auto",
     "--coordinator=auto --processes=2": "expected it without --processes and --process",
 }
 
@@ -315,6 +317,14 @@ def test_a_job_half_described_is_refused(job, text_store, tmp_path):
     flags = ["--config=configs/bert.py:tiny", f"--config.corpus={text_store}", *job.split()]
     assert JOBS[job] in refused("pretrain", *flags, f"--workdir={tmp_path}/run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_lies_on_a_disk(text_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--config=configs/bert.py:tiny", f"--config.corpus={text_store}"]
+    told = refused("pretrain", *flags, "--workdir=gs://bucket/run")
+    assert "gs://bucket/run; expected a path on a local or shared disk" in told
+    assert not list(tmp_path.iterdir())
 
 
 UNREAD = {
