@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -17,6 +19,7 @@ from gptbert.errors import (
     RunFailed,
     UserError,
     nearest,
+    shown,
 )
 
 # name -> what it does; the module is gptbert.commands.<name>, a hyphen being an underscore.
@@ -35,6 +38,16 @@ COMMANDS = {
     "report": "write the HTML page of a finished run",
     "demo": "pre-train and fine-tune a tiny BERT and a tiny GPT on the library's docstrings",
 }
+
+# Of a path that was given: no permission, too long a name, a loop of links, a file for a folder.
+_NO_SUCH_USE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+)
 
 
 def usage() -> str:
@@ -60,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A process of a job of several that fails ends at once: leaving in good order it would wait for
     the others, which wait for it.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what it cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
     except BaseException as error:
@@ -116,15 +131,24 @@ def _main(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        refusal = disk.refusal(error, str(error.filename or "."))
-        if refusal is None:
+        if (told := _told(error)) is None:
             raise
-        where = f" at {error.filename}" if error.filename else ""
-        print(f"gptbert: {refusal.reason}{where}; {refusal.help}, then repeat", file=sys.stderr)
+        print(f"gptbert: {told}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("gptbert: interrupted from the keyboard", file=sys.stderr)
         return 130
+
+
+def _told(error: OSError) -> str | None:
+    """What a user can do about an error of the system; None if that is not known."""
+    if refusal := disk.refusal(error, str(error.filename or ".")):
+        where = f" at {error.filename}" if error.filename else ""
+        return f"{refusal.reason}{where}; {refusal.help}, then repeat"
+    if error.filename and error.errno in _NO_SUCH_USE:
+        path = shown(os.fspath(error.filename))
+        return f"cannot use {path} ({error.strerror}); expected a path that may be used here"
+    return None
 
 
 def _usable(argument: str) -> str:

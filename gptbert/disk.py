@@ -78,4 +78,4 @@ def _no_inodes(folder: str | os.PathLike[str]) -> bool:
 
 def _existing(folder: str | os.PathLike[str]) -> Path:
     path = Path(folder).absolute()
-    return next((place for place in (path, *path.parents) if place.exists()), Path("/"))
+    return next((p for p in (path, *path.parents) if os.path.exists(p)), Path("/"))

@@ -113,6 +113,12 @@ def test_misspelt_flag(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         (Interrupted("later"), 75, "gptbert: later\n"),
         (OSError(errno.ENOSPC, "full", "x"), 2, "gptbert: the disk is full at x; make room"),
         (OSError(errno.EFBIG, "large", "x"), 2, "gptbert: a file would be larger than it may be"),
+        (
+            OSError(errno.ENAMETOOLONG, "too long", "x"),
+            2,
+            "gptbert: cannot use 'x' (too long); exp",
+        ),
+        (PermissionError(errno.EACCES, "denied", "x"), 2, "gptbert: cannot use 'x' (denied); exp"),
         (KeyboardInterrupt(), 130, "gptbert: interrupted from the keyboard\n"),
     ],
 )
@@ -133,6 +139,13 @@ def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         fail_with(bug, monkeypatch)
         with pytest.raises(type(bug)):
             cli.main(["report"])
+
+
+def test_names_that_standard_output_cannot_show() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    program = "import sys; from gptbert.cli import main; main(['--version']); print('\u4e2d')"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert done.returncode == 0 and done.stdout.endswith(b"\\u4e2d\n"), done
 
 
 def fail_with(failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,10 @@ every tie is settled by name.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,8 +38,9 @@ MAX_SIZE = 1_000_000  # a merge learner has a character for each entry; there ar
 # Distinct words that SentencePiece is given: with a million its unigram model takes many minutes.
 SENTENCEPIECE_WORDS = 300_000
 
-# `model_max_length` of the models that the kinds belong to.
 _FEWEST_BYTES = 257
+_HOST = socket.gethostname()  # of several that write to one file system
+# `model_max_length` of the models that the kinds belong to.
 _POSITIONS = {"wordpiece": 512, "bpe": 512, "byte-bpe": 1024, "sentencepiece": 512}
 
 
@@ -164,6 +167,7 @@ def train_vocabulary(request: Request, *, quiet: bool = False) -> Report:
       RunFailed: A worker was killed.
     """
     output = Path(request.output).expanduser().resolve()
+    _remove_leftovers(output)
     _check_output(output, request)
     sources = read_inputs(
         request.inputs, request.format, text_field=request.text_field, output=str(output)
@@ -249,34 +253,78 @@ def _check_output(output: Path, request: Request) -> None:
             raise UserError(f"{output} holds {shown}; expected a new or empty folder") from None
         if (there.kind, there.vocabulary_size) != (request.kind, request.entries):
             raise _another(output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {output.parent}: {error.strerror}") from None
-    if not os.access(output.parent, os.W_OK):
-        raise UserError(f"cannot write into {output.parent}: permission denied")
+    home = _home(output)
+    if not home.is_dir():
+        raise UserError(f"cannot make {output}: {home} is a file; expected a folder")
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write into {home}: permission denied")
+
+
+def _home(output: Path) -> Path:
+    """Where files are written first: the folder if it can be, else what there is above it."""
+    if output.is_dir() and os.access(output, os.W_OK | os.X_OK):
+        return output
+    return next(place for place in output.parents if place.exists())
 
 
 def _place(save: Callable[[Path], None], output: Path) -> bool:
-    """Writes a folder beside `output` and moves it there as a whole; False if it is there."""
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    """Writes a new folder beside `output` and moves it there as a whole; False if it is there.
+
+    A folder that is there already may be a mount point, or lie where nothing can be written: what
+    it lacks is written below it and moved file by file.
+    """
+    home = output if _home(output) == output else output.parent
+    partial = home / f"{_partial(output)}{os.getpid()}.partial"
     try:
         save(partial)
         load_tokenizer(partial)
-        if output.exists() and any(output.iterdir()):
-            if _contents(partial) != _contents(output):
-                raise _another(output)
-            return False
-        os.replace(partial, output)
-        return True
+        made, there = _contents(partial), _contents(output)
+        if not there.items() <= made.items():
+            raise _another(output)
+        if home != output and not there:
+            os.replace(partial, output)
+            return True
+        for name in sorted(made.keys() - there.keys(), key=_turn):
+            os.replace(partial / name, output / name)
+        return made != there
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _partial(output: Path) -> str:
+    """How the name of a folder begins that will become `output`, or its content."""
+    return f".{output.name}.{_HOST}."
+
+
+def _turn(name: str) -> tuple[bool, str]:
+    """When a file is moved: as long as others are missing, loaders find no vocabulary, or all."""
+    return name != "tokenizer_config.json", name
+
+
+def _remove_leftovers(output: Path) -> None:
+    """Removes what was left of earlier runs to `output` that were killed on this machine."""
+    pattern = f"{glob.escape(_partial(output))}*.partial"
+    for path in (*output.glob(pattern), *output.parent.glob(pattern)):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and not _is_another_process(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_another_process(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    files = (path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else ()
+    return {path.name: path.read_bytes() for path in files}
 
 
 def _another(output: Path) -> UserError:

@@ -56,7 +56,8 @@ def read_format(
         something = True
         yield read
     if not something:
-        yield Reject(stream.name, "no text in it" if stream.head else "an empty file", 0)
+        reason = "no text in it" if stream.head else "an empty file"
+        yield Reject(stream.name, reason, stream.consumed())
 
 
 class _Maker:

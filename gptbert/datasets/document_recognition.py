@@ -34,7 +34,6 @@ _KNOWN = (
     (b"\x28\xb5\x2f\xfd", "Zstandard, which is not read (unzstd it)"),
     (b"7z\xbc\xaf", "a 7z archive, which is not read (unpack it)"),
     (b"PAR1", "Parquet, which is not read (write it as JSONL)"),
-    (b"%PDF-", "PDF, which is not read (convert it with pdftotext)"),
 )
 
 
@@ -73,6 +72,8 @@ def _suffix(name: str) -> str:
 def _check_text(head: bytes) -> None:
     if head.startswith(_UTF16_MARKS):
         raise Unreadable("UTF-16, and UTF-8 is needed (iconv -f UTF-16 -t UTF-8)")
+    if head.startswith(b"%PDF-"):  # its first pages may be spelt in ASCII
+        raise Unreadable("PDF, which is not read (convert it with pdftotext)")
     if len(head) - len(head.translate(None, _CONTROLS)) > max(_FEW, len(head) / 50):
         known = (reason for mark, reason in _KNOWN if head.startswith(mark))
         raise Unreadable(next(known, "binary data, not text"))
@@ -88,6 +89,8 @@ def _check_convertible(start: bytes, suffix: str) -> None:
         raise Unreadable("a MediaWiki dump, which is not read (run WikiExtractor on it)")
     if beginning.startswith((b"<!doctype html", b"<html", b"<?xml")):
         raise Unreadable("HTML or XML, which is not read (convert it to text, or name a format)")
+    if beginning.startswith(b"{\\rtf"):
+        raise Unreadable("RTF, which is not read (convert it to text, or name a format)")
     if suffix == ".json" and beginning.startswith((b"[", b"{")):
         raise Unreadable("JSON that is not one object a line (write it as JSONL)")
 

@@ -12,6 +12,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from gptbert.datasets.document_types import Unreadable, printable
@@ -91,6 +92,11 @@ class _Rejoined(_Raw):
         return _some(self._stream, size)
 
 
+def open_xz(path: Path) -> io.BufferedReader:
+    """The content of an .xz file, read within `XZ_MEMORY`."""
+    return _buffered(_XzFile(path.open("rb")))
+
+
 class _Xz(_Raw):
     """Decompresses .xz, streams one after another included, within `XZ_MEMORY`."""
 
@@ -120,6 +126,14 @@ class _Xz(_Raw):
                 self._decoder = None
                 return
         self._decoder, self._input = _xz_decoder(), rest
+
+
+class _XzFile(_Xz):
+    """An `_Xz` that closes what it reads."""
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def _xz_decoder() -> lzma.LZMADecompressor:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gptbert.datasets.document_streams import damage_reason, open_xz
 from gptbert.errors import UserError
 
 # Longer "lines" come from files that are not text; reading one must not take all memory.
@@ -97,7 +98,7 @@ def _raw_lines(source: Path | BinaryIO) -> Iterator[bytes]:
 def open_file(path: Path) -> BinaryIO:
     """The bytes of a plain, `.gz` or `.xz` file; reading them may raise one of `DAMAGE`."""
     if path.suffix == ".xz":
-        return lzma.open(path)  # type: ignore[return-value]
+        return open_xz(path)
     if path.suffix == ".gz":
         return gzip.open(path)  # type: ignore[return-value]
     return path.open("rb")
@@ -105,9 +106,9 @@ def open_file(path: Path) -> BinaryIO:
 
 def damaged(source: object, error: Exception) -> UserError:
     """What is said of a compressed file whose reading raised one of `DAMAGE`."""
-    return UserError(
-        f"{source}: the compressed file is damaged or cut short ({error}); fetch it again"
-    )
+    reason = damage_reason(error)
+    help = "unpack it with xz" if "memory" in reason else "fetch it again"
+    return UserError(f"{source}: {reason}; {help}")
 
 
 def _decode(raw: bytes, source: Path | BinaryIO, number: int, offset: int) -> str:

@@ -207,7 +207,7 @@ def _parse(records: list[bytes]) -> list[Row]:
     for number, record in enumerate(records):
         try:
             features = proto.Example.FromString(record).features.feature
-        except DecodeError as error:
+        except (DecodeError, TypeError) as error:  # the second of a null
             raise ValueError(f"record {number} is no tf.train.Example") from error
         rows.append({name: _values(feature) for name, feature in features.items()})
     return rows
@@ -231,6 +231,13 @@ def _shortest_decimal(value: float | None) -> float | None:
 def _by_index(rows: list[Row], folder: Path) -> list[Row]:
     if not all("idx" in row for row in rows):
         return rows
+    kinds = {type(row["idx"]) for row in rows}
+    if len(kinds) > 1 or not kinds <= {int, float, str}:
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise UserError(
+            f"{folder}: the rows' idx are of type {found}; expected a number in every row; prepare "
+            "the data again"
+        )
     if len({row["idx"] for row in rows}) != len(rows):
         raise UserError(f"{folder}: two rows have the same idx; prepare the data again")
     return sorted(rows, key=lambda row: row["idx"])

@@ -102,7 +102,7 @@ class Noise:
 
 
 def _drop(x: jax.Array, bits: jax.Array, rate: float) -> jax.Array:
-    keep = bits >= np.uint32(round(rate * 2**32))
+    keep = bits >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
     # In float32: 1 / (1 - rate) rounded to bfloat16 would change the mean.
     kept = x.astype(jnp.float32) * np.float32(1.0 / (1.0 - rate))
     return jnp.where(keep, kept, 0).astype(x.dtype)

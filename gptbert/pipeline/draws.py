@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 def key(*parts: int | str) -> int:
@@ -33,9 +34,16 @@ def uniform(hashed: np.ndarray) -> np.ndarray:
 
 
 def below(hashed: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
-    """int64 in [0, limit) from `bits`, 0 where the limit is 0; limits are below 2^32."""
-    scaled = (hashed >> np.uint64(32)) * np.asarray(limit).astype(np.uint64)
-    return (scaled >> np.uint64(32)).astype(np.int64)
+    """int64 in [0, limit) from `bits`, 0 where the limit is 0; limits are at most 2^63.
+
+    The upper half of the product of 128 bits; limits below 2^32 use 32 bits of the hash only.
+    """
+    limit = np.asarray(limit).astype(np.uint64)
+    above, rest = limit >> _HALF, limit & _LOW
+    high, low = hashed >> _HALF, (hashed & _LOW) * (above > 0)
+    middle = high * rest + (low * rest >> _HALF)
+    carried = (low * above + (middle & _LOW)) >> _HALF
+    return (high * above + (middle >> _HALF) + carried).astype(np.int64)
 
 
 def _mix(h: np.ndarray) -> np.ndarray:

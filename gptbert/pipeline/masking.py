@@ -37,7 +37,8 @@ class Masking:
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise UserError(f"mask rate {self.rate} is not between 0 and 1 (--config.masking.rate)")
-        if len(self.mixture) != 3 or min(self.mixture) < 0 or abs(sum(self.mixture) - 1) > 1e-6:
+        is_mixture = len(self.mixture) == 3 and all(share >= 0 for share in self.mixture)
+        if not is_mixture or abs(sum(self.mixture) - 1) > 1e-6:
             raise UserError(
                 f"masking mixture {tuple(self.mixture)}: expected the shares of [MASK], unchanged "
                 "and random tokens, which sum to 1 (--config.masking.mixture)"

@@ -21,6 +21,7 @@ from gptbert.errors import UserError
 from gptbert.pipeline import store_format
 from gptbert.pipeline.store_files import Files, Place, open_files
 from gptbert.pipeline.store_format import BLOCK_BYTES, SPLITS, TOKENIZER, Index, Shard, damaged
+from gptbert.tokenizers.files import MAX_FILE_BYTES
 
 CACHE_BLOCKS = 1024  # 256 MiB of an object store's blocks are kept in memory
 _THREADS = 16
@@ -163,9 +164,11 @@ class TokenStore:
         found = {}
         for name, digest in self._extra.items():
             try:
+                if (size := self._files.size(name)) is None:
+                    raise damaged(self._files, name, "missing")
+                if size > MAX_FILE_BYTES:
+                    raise damaged(self._files, name, f"{size:,} bytes")
                 found[name] = self._files.read(name)
-            except (FileNotFoundError, NotADirectoryError):
-                raise damaged(self._files, name, "missing") from None
             except OSError as error:
                 where = f"{self.path}/{name}"
                 raise UserError(f"cannot read {where}: {error.strerror or error}") from None

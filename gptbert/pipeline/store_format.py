@@ -19,12 +19,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from gptbert.errors import UserError
+from gptbert.errors import UserError, shown
 from gptbert.pipeline.store_files import Files
 
 FORMAT = 1
@@ -36,6 +37,8 @@ UNFINISHED = "unfinished"
 SPLITS = ("train", "heldout")
 BLOCK_BYTES = 1 << 18
 _DIGEST_BYTES = 16
+# Files beside the shards: never a way out of the folder that the tokenizer's are copied to.
+_BESIDE = re.compile(rf"({TOKENIZER}/)?(?!\.\.?$)[^/\\\0]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +133,12 @@ def read_manifest(files: Files) -> dict[str, Any]:
             f"{files.path} is a token store of format {content.get('format')}; this version reads "
             f"format {FORMAT}: prepare it again with `gptbert prepare-corpus`"
         )
+    for name in content["files"]:
+        if not _BESIDE.fullmatch(name):
+            raise UserError(
+                f"{files.path}/{MANIFEST} names a file {shown(name)}, which no token store has; "
+                "expected one that `gptbert prepare-corpus` wrote"
+            )
     return content
 
 

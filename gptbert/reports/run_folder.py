@@ -122,8 +122,14 @@ def _checked_results(path: Path) -> dict[str, Any]:
         _check_kinds(path, {key: by_split}, {key: (dict, "an object of splits")})
         for split, values in by_split.items():
             _check_numbers(path, f"{key}.{split}", values or {})
+    for key in ("notes", "shapes"):
+        _check_list(path, key, results.get(key), str, "texts")
+    versions = results.get("versions") or {}
+    _check_kinds(path, {"versions": versions}, {"versions": (dict, "an object")})
+    _check_list(path, "predictions", results.get("predictions"), dict, "objects")
     for row in results.get("predictions") or []:
         _check_prediction(path, row)
+    _check_confusion(path, results.get("confusion"))
     if _is_pretraining(results):
         _check_held_out(path, results)
     return results
@@ -144,6 +150,30 @@ def _check_numbers(path: Path, key: str, values: object) -> None:
     for name, value in values.items():
         if not _is_number(value):
             raise UserError(f"{path}: `{key}` has {value!r} for {name}, expected a number")
+
+
+def _check_list(path: Path, key: str, values: object, kind: type, what: str) -> None:
+    """A list of one kind; None where there is none."""
+    is_list = isinstance(values, list) and all(isinstance(each, kind) for each in values)
+    if values is not None and not is_list:
+        raise UserError(f"{path}: `{key}` is {values!r:.80}, expected a list of {what}")
+
+
+def _check_confusion(path: Path, confusion: object) -> None:
+    """Names of classes and a square of counts; None or an empty object where there is none."""
+    if not confusion:
+        return
+    if isinstance(confusion, dict):
+        classes, matrix = confusion.get("classes"), confusion.get("matrix")
+        size = len(classes) if isinstance(classes, list) else -1
+        rows = matrix if isinstance(matrix, list) else []
+        if len(rows) == size and all(
+            isinstance(row, list) and len(row) == size and all(map(_is_finite, row)) for row in rows
+        ):
+            return
+    raise UserError(
+        f"{path}: `confusion` is {confusion!r:.80}, expected classes and a square matrix of counts"
+    )
 
 
 def _check_held_out(path: Path, results: Mapping[str, Any]) -> None:
@@ -167,6 +197,8 @@ def _check_prediction(path: Path, row: object) -> None:
     if isinstance(row, dict) and isinstance(row.get("texts"), list):
         label, prediction = row.get("label"), row.get("prediction")
         names = isinstance(prediction, str) and isinstance(label, (str, type(None)))
+        shares = row.get("probabilities") or {}
+        names = names and isinstance(shares, dict) and all(map(_is_finite, shares.values()))
         scores = _is_finite(prediction) and (label is None or _is_finite(label))
         if names or scores:
             return

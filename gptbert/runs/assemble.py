@@ -77,8 +77,18 @@ class Assembly:
     training: Training
     build: Any
     start: Parameters
-    notes: list[str]
+    notes: tuple[str, ...]
     fingerprints: dict[str, str]
+
+    @property
+    def told(self) -> list[str]:
+        """The notes, and what the batch size of this very config does."""
+        examples, batch_size = len(self.features["train"]), self.config.batch_size
+        repeats = (
+            f"--config.batch_size={batch_size} is more than the {examples:,} training examples: a "
+            "batch holds some of them several times"
+        )
+        return [*self.notes, *([repeats] if batch_size > examples else [])]
 
     @property
     def layout(self) -> Layout:
@@ -197,10 +207,10 @@ def assemble(config: ConfigDict) -> Assembly:
         notes += dataset.notes
     classes, start = _adopt_head(task, weights, config.pooling, notes)
     examples = len(task.train.examples)
-    if (drawn := examples * config.num_epochs) > MOST_DRAWN:
+    if (drawn := max(examples * config.num_epochs, config.batch_size)) > MOST_DRAWN:
         raise UserError(
-            f"--config.num_epochs={config.num_epochs:g} of {examples:,} examples plans "
-            f"{drawn:.3g} examples; expected at most {MOST_DRAWN:,}"
+            f"--config.num_epochs={config.num_epochs:g} of {examples:,} examples, in batches of "
+            f"{config.batch_size:,}, plans {drawn:.3g} examples; expected at most {MOST_DRAWN:,}"
         )
     datasets = {"train": task.train, **task.evaluation, **task.test}
     check_pairs(model, len(task.train.examples[0].texts), config.init_from or config.model)
@@ -243,15 +253,15 @@ def assemble(config: ConfigDict) -> Assembly:
     fingerprints = {f"data of {split}": dataset.fingerprint for split, dataset in datasets.items()}
     fingerprints |= {"tokenizer": tokenizer.fingerprint}
     fingerprints |= {"weights": weights.fingerprint} if weights else {}
-    notes = list(dict.fromkeys(notes))  # readers of both splits may say the same
+    told = tuple(dict.fromkeys(notes))  # readers of both splits may say the same
     return Assembly(
         config, task, classes, model, compute, tokenizer, features, training, build,
-        start, notes, fingerprints,
+        start, told, fingerprints,
     )  # fmt: skip
 
 
 def _told(config: ConfigDict, features: dict[str, Features]) -> list[str]:
-    """What a run does that may surprise: texts cut, a batch with repetitions, no way to export."""
+    """What a run does that may surprise: texts cut, no way to export."""
     cut = {split: int(each.truncated.sum()) for split, each in features.items()}
     told = [f"{n:,} of {len(features[split]):,} of {split}" for split, n in cut.items() if n]
     notes = []
@@ -263,11 +273,6 @@ def _told(config: ConfigDict, features: dict[str, Features]) -> list[str]:
     if told:
         notes.append(
             f"texts longer than --config.max_length={config.max_length} are cut: {', '.join(told)}"
-        )
-    if config.batch_size > len(features["train"]):
-        notes.append(
-            f"--config.batch_size={config.batch_size} is more than the {len(features['train']):,} "
-            "training examples: a batch holds some of them several times"
         )
     return notes
 
@@ -321,7 +326,9 @@ def _adopt_head(
     if pooling == "mean":
         start = {k: v for k, v in start.items() if not k.startswith("pooler/")}
     head = {k: v for k, v in weights.parameters.items() if k.startswith("classifier/")}
-    same_kind = head and weights.pooling == pooling
+    is_bert = isinstance(weights.config, BertConfig)
+    new = ["pooler"] if is_bert and pooling == "cls" and "pooler/dense/kernel" not in start else []
+    same_kind = head and weights.pooling == pooling and not new
     if same_kind and weights.classes and set(weights.classes) == set(task.classes):
         # In the order of the data: F1 is that of the second class there.
         order = [weights.classes.index(name) for name in task.classes]
@@ -333,6 +340,10 @@ def _adopt_head(
             f"the weights have a classifier that reads the {weights.pooling} vector; a new one for "
             f"--config.pooling={pooling} replaces it"
         )
+    elif head and new:
+        notes.append(
+            "the weights have a classifier but not the pooler that it reads; a new one replaces it"
+        )
     elif head:
         placeholders = "one score" if weights.regression else "without names"
         had = ", ".join(weights.classes) or placeholders
@@ -341,9 +352,5 @@ def _adopt_head(
             f"the weights have a classifier for other labels ({had}); a new one for {wants} "
             "replaces it"
         )
-    new = ["classifier"]
-    is_bert = isinstance(weights.config, BertConfig)
-    if is_bert and pooling == "cls" and "pooler/dense/kernel" not in start:
-        new.insert(0, "pooler")
-    notes.append(f"newly initialised: {', '.join(new)}")
+    notes.append(f"newly initialised: {', '.join([*new, 'classifier'])}")
     return task.classes, start

@@ -44,7 +44,7 @@ def describe_run(config: ConfigDict) -> str:
         _cost(assembly, plan),
         _text(assembly, plan),
     ]
-    notes = [f"note: {note}" for note in assembly.notes]
+    notes = [f"note: {note}" for note in assembly.told]
     return "\n".join([f"dry run of {config.task}: nothing is trained", *notes, *sections])
 
 

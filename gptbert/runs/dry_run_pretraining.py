@@ -56,7 +56,8 @@ def _cost(assembly: PretrainingAssembly) -> str:
     state = jax.eval_shape(assembly.training.initial_state, parameters)
     step = jit_update(assembly.training, state, assembly.plan.pieces)
     scalar, key = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.uint32)
-    batch = abstract_pieces(assembly.plan.abstract_batches()[-1], assembly.plan.pieces)
+    largest = max(assembly.plan.abstract_batches(), key=lambda batch: batch.packed.tokens.size)
+    batch = abstract_pieces(largest, assembly.plan.pieces)
     lowered = step.lower(abstract(state), batch, scalar, key)
     memory = assembly.training.products.compile(lowered).memory_analysis()
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
@@ -65,7 +66,7 @@ def _cost(assembly: PretrainingAssembly) -> str:
     return "\n".join(
         [
             f"parameters: {parameter_count(parameters):,}",
-            f"memory of a step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
+            f"memory of the largest step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
             f"tokens: {tokens / 1e6:,.1f} million, fill {tokens / computed:.3f}",
             f"estimated time: about {duration(seconds)} on {jax.device_count()} x "
             f"{jax.devices()[0].device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s "

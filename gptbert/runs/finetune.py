@@ -101,12 +101,13 @@ def run(
     config, training, task = assembly.config, assembly.training, assembly.task
     began = time.perf_counter()
     split = next(iter(task.evaluation))
-    for note in [] if quiet else assembly.notes:
+    notes = assembly.told
+    for note in [] if quiet else notes:
         print(f"note: {note}", file=sys.stderr)
 
     # Plan and state.
     plan = plan or plan_run(assembly, [config.seed])[0]
-    schedule = schedule_of(config, int(plan.steps * config.warmup_proportion), plan.steps)
+    schedule = schedule_of(config, warmup_of(config, plan.steps), plan.steps)
     whole = start_state(assembly)
     lean = lean_vocabulary(assembly, whole, schedule)
     steps = steps or CompiledSteps(training, lean.compact(whole) if lean else whole, plan)
@@ -124,6 +125,7 @@ def run(
         vocabulary=assembly.model.vocabulary,
         scan_layers=assembly.compute.scan_layers,
         keep=config.keep,
+        began=began,
     )
     whole, progress = saving.resume(whole, plan.steps, quiet=quiet)
     fresh = int(whole.step) == 0
@@ -161,17 +163,18 @@ def run(
     assert best is not None
     chosen = best if config.select == "best" or config.early_stopping else progress.evaluations[-1]
     if chosen is not progress.evaluations[-1]:
-        chosen = _best_left(progress, task.metrics[0], saving.good_steps(), assembly.notes)
+        chosen = _best_left(progress, task.metrics[0], saving.good_steps(), notes)
     parameters = whole_of(state).parameters
     if chosen is not progress.evaluations[-1]:
         found = saving.restore(chosen["step"])
         assert found is not None
         parameters = found[0].parameters
-    record = _results(assembly, plan, progress, chosen, best) | {"products": steps.products}
+    record = _results(assembly, plan, progress, chosen, best)
+    record |= {"notes": notes, "products": steps.products}
     if before is not None:
         record["before"] = before
     record |= _score_all(assembly, scorer, parameters, folder)
-    record["wall_clock_seconds"] = round(time.perf_counter() - began, 3)
+    record["wall_clock_seconds"] = round(saving.wall_seconds(), 3)
     folder.write("results.json", record)
     return record
 
@@ -193,7 +196,7 @@ def _best_left(
     return chosen
 
 
-def schedule_of(config: ConfigDict, warmup_steps: int, total_steps: int) -> Schedule:
+def schedule_of(config: ConfigDict, warmup_steps: float, total_steps: int) -> Schedule:
     """The rate of each update, with the bias correction that `gpt_adam` keeps there."""
     schedule = make_schedule(
         config.schedule,
@@ -205,6 +208,12 @@ def schedule_of(config: ConfigDict, warmup_steps: int, total_steps: int) -> Sche
     if config.optimizer != "gpt_adam":
         return schedule
     return with_bias_correction(schedule, b2=config.get("b2", 0.999))
+
+
+def warmup_of(config: ConfigDict, steps: int) -> float:
+    """Of a run of so many steps: whole ones, but for GPT's schedules, whose code has a share."""
+    proportion = steps * config.warmup_proportion
+    return proportion if config.schedule.startswith("gpt_") else int(proportion)
 
 
 def start_state(assembly: Assembly) -> TrainState:
@@ -267,7 +276,6 @@ def _results(
         "examples": len(assembly.features[split]),
         "examples_by_split": {name: len(each) for name, each in assembly.features.items()},
         "truncated": {n: int(each.truncated.sum()) for n, each in assembly.features.items()},
-        "notes": assembly.notes,
         "seed": config.seed,
         "steps": steps,
         "shapes": [str(shape) for shape in plan.shapes],
@@ -277,6 +285,7 @@ def _results(
         "tokens_per_second": progress.tokens / seconds,
         "tokens_per_second_with_padding": progress.padded_tokens / seconds,
         **run_record(),
+        "started": progress.started,
     }
 
 

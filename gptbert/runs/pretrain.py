@@ -85,6 +85,7 @@ def run(
         vocabulary=assembly.model.vocabulary,
         scan_layers=assembly.compute.scan_layers,
         keep=config.keep,
+        began=began,
     )
     state, progress = saving.resume(state, plan.steps, quiet=quiet)
 
@@ -112,7 +113,7 @@ def run(
 
     # Results.
     record = _results(assembly, progress, scorer) | {"products": steps.products}
-    record["wall_clock_seconds"] = round(time.perf_counter() - began, 3)
+    record["wall_clock_seconds"] = round(saving.wall_seconds(), 3)
     if leads():
         folder.write("results.json", record)
     wait_for_all("the run is finished")
@@ -163,9 +164,8 @@ class HeldOutScorer:
         if self._held_out is None:
             return {}
         layout, plan = self._assembly.layout, self._held_out.plan
-        part, parts = jax.process_index(), jax.process_count()
         found = [
-            self._measure(parameters, layout.global_batch(plan.batch(step, part, parts)))
+            self._measure(parameters, layout.global_batch(plan.batch(step, *layout.share)))
             for step in range(plan.steps)
         ]
         sums, counts = (
@@ -209,4 +209,5 @@ def _results(
         "tokens_per_second": progress.tokens / seconds,
         "tokens_per_second_with_padding": progress.padded_tokens / seconds,
         **run_record(),
+        "started": progress.started,
     }

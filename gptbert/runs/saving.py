@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,13 @@ class Saving:
         vocabulary: int,
         scan_layers: bool,
         keep: int,
+        began: float,
     ) -> None:
-        """`state` (arrays or shapes) is of the form that the run computes with."""
+        """`state` (arrays or shapes) is of the form that the run computes with.
+
+        `began` is `time.perf_counter()` at the start of this piece of the run.
+        """
+        self._began, self._wall_before = began, 0.0
         self._checkpoints = Checkpoints(folder, keep=keep)
         self._layout, self._scan_layers = layout, scan_layers
         self._saved_form = jax.jit(functools.partial(saved_form, vocabulary=vocabulary))
@@ -43,6 +49,7 @@ class Saving:
 
     def save(self, state: TrainState, progress: Progress, keep_also: set[int]) -> None:
         """Writes a checkpoint; a `training.trainer.Saver`."""
+        progress.wall_seconds = self.wall_seconds()
         self._checkpoints.save(
             int(state.step),
             self._saved_form(state),
@@ -58,6 +65,10 @@ class Saving:
         state = computed_form(found.state, self._layout, scan_layers=self._scan_layers)
         return state, Progress(**found.info)
 
+    def wall_seconds(self) -> float:
+        """Wall-clock until now: of this piece, and of earlier ones up to their checkpoints."""
+        return self._wall_before + time.perf_counter() - self._began
+
     def good_steps(self) -> list[int]:
         """The steps whose checkpoints are there and whole."""
         return self._checkpoints.good_steps()
@@ -72,6 +83,7 @@ class Saving:
         restored = self.restore()
         if restored is None:
             return fresh, Progress()
+        self._wall_before = restored[1].wall_seconds
         if not quiet:
             print(f"continuing after step {int(restored[0].step)} of {steps}", file=sys.stderr)
         return restored

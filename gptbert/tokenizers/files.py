@@ -14,6 +14,7 @@ tokenizer that treats text in another way than BERT's.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -195,8 +196,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; a vocabulary with an entry twice would lose one of them unseen."""
     if len(made := dict(pairs)) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)!r} stands there twice")
+        counts = collections.Counter(key for key, _ in pairs)
+        raise ValueError(f"{next(k for k in counts if counts[k] > 1)!r} stands there twice")
     return made
 
 

@@ -61,9 +61,7 @@ class SentencePiece:
 
     def __init__(self, data: bytes, source: str = "model") -> None:
         self._data, self._source = data, source
-        self._library = _load(data, source)
-        size = self._library.vocab_size()
-        self.entries = tuple(self._library.id_to_piece(list(range(size))))
+        self._library, self.entries = _load(data, source)
         self.special = self._special_tokens()
 
     @property
@@ -215,16 +213,18 @@ def write_sentencepiece(
     write_json(folder / "tokenizer_config.json", config)
 
 
-def _load(data: bytes, source: str) -> sentencepiece.SentencePieceProcessor:
+def _load(data: bytes, source: str) -> tuple[sentencepiece.SentencePieceProcessor, tuple[str, ...]]:
+    """The library with a model, and the model's entries."""
     library = sentencepiece.SentencePieceProcessor()
     try:
         library.LoadFromSerializedProto(data)
-    except RuntimeError as error:
+        entries = tuple(library.id_to_piece(list(range(library.vocab_size()))))
+    except (RuntimeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{source} is no SentencePiece model ({error}); expected a spiece.model or "
             "tokenizer.model as its library writes it"
         ) from None
-    return library
+    return library, entries
 
 
 def _utf8(text: str) -> bytes:

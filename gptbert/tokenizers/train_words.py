@@ -1,11 +1,12 @@
 """Counts the words of text in bounded memory: all that training a vocabulary needs to know of it.
 
 What is a word is what encoding makes one. Chunks that are found fast (between white space, or what
-a regular expression cuts) are counted first, and only distinct chunks are split into words.
+a regular expression cuts) are counted first, and only distinct chunks are split into words: long
+ones at once, and the rarest where there are more than memory is given for.
 
-Where more distinct words are met than memory is given for, the rarest are forgotten. That happens
-at fixed places of one portion of text, and again where portions are added in their order: so the
-counts depend on the text and its portions, not on which process counted which.
+Where more distinct words are met than that, the rarest are forgotten. That happens at fixed places
+of one portion of text, and again where portions are added in their order: so the counts depend on
+the text and its portions, not on which process counted which.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -20,9 +22,9 @@ import regex
 
 from gptbert.tokenizers import basic, byte_bpe, gpt_words
 from gptbert.tokenizers.basic import Rules
-from gptbert.tokenizers.memory import blocks
+from gptbert.tokenizers.memory import KEY_CHARACTERS, blocks
 
-# Of either kind; a million take about 150 MB.
+# And as many chunks; a million take about 150 MB.
 MOST_WORDS = 2_000_000
 # Longer ones are no words (WordPiece makes them [UNK]) and teach nothing.
 MOST_CHARACTERS = 200
@@ -79,18 +81,27 @@ def count_words(
     chunks_of, words_of = _splitting(kind, rules)
     chunks: collections.Counter[str] = collections.Counter()
     counts = WordCounts()
-    for text in texts:
-        counts.documents += 1
-        for block in blocks(text):
-            chunks.update(chunks_of(block))
-            counts.forgotten += forget_rare(chunks, most)
-    while chunks:
-        chunk, count = chunks.popitem()
+
+    def split(chunk: str, count: int) -> None:
         for word in words_of(chunk):
             if len(word) <= MOST_CHARACTERS:
                 counts.words[word] = counts.words.get(word, 0) + count
             else:
                 counts.too_long += count
+
+    for text in texts:
+        counts.documents += 1
+        for block in blocks(text):
+            known = len(chunks)
+            chunks.update(chunks_of(block))
+            new = itertools.islice(reversed(chunks), len(chunks) - known)
+            for chunk in [chunk for chunk in new if len(chunk) > KEY_CHARACTERS]:
+                split(chunk, chunks.pop(chunk))
+            for chunk in _rare(chunks, most):
+                split(chunk, chunks.pop(chunk))
+            counts.forgotten += forget_rare(counts.words, most)
+    while chunks:
+        split(*chunks.popitem())
     counts.forgotten += forget_rare(counts.words, most)
     return counts
 
@@ -101,13 +112,16 @@ def forget_rare(counts: dict[str, int], most: int) -> int:
     When there are more, the rarest go until at most half as many are left: all that occur as often
     as one that goes, go. So what is left does not depend on an order.
     """
+    return sum(counts.pop(word) for word in _rare(counts, most))
+
+
+def _rare(counts: dict[str, int], most: int) -> list[str]:
+    """Those that are to go; none while there are at most `most`."""
     if len(counts) <= most:
-        return 0
+        return []
     numbers = np.fromiter(counts.values(), np.int64, len(counts))
     threshold = int(np.partition(numbers, -(most // 2))[-(most // 2)])
-    for word in [word for word, count in counts.items() if count <= threshold]:
-        del counts[word]
-    return int(numbers[numbers <= threshold].sum())
+    return [word for word, count in counts.items() if count <= threshold]
 
 
 def keep_alphabet(words: Mapping[str, int], most: int) -> tuple[list[str], dict[str, int]]:

@@ -106,8 +106,9 @@ class _Events:
         from tensorboardX.proto.event_pb2 import SessionLog
 
         folder.mkdir(exist_ok=True)
+        goes_on = any(folder.iterdir())
         self._writer = EventsWriter(str(folder / "events"))
-        if start_step:  # what an earlier process wrote after that step is not shown
+        if goes_on:  # what an earlier process wrote after that step is not shown
             self._write(start_step + 1, session_log=SessionLog(status=SessionLog.START))
         self._writer.flush()
 

@@ -26,14 +26,15 @@ SCHEDULES = ("bert", "gpt_linear", "gpt_cosine", "cosine", "constant")
 
 
 def make_schedule(
-    name: str, peak: float, warmup_steps: int, total_steps: int, *, final: float = 0.0
+    name: str, peak: float, warmup_steps: float, total_steps: int, *, final: float = 0.0
 ) -> Schedule:
     """The schedule called `name`.
 
     Args:
       name: One of `SCHEDULES`.
       peak: The rate that everything is multiplied by.
-      warmup_steps: w; 0 for none.
+      warmup_steps: w; 0 for none. GPT's code measures it as a share of the run, so that it may be
+        a fraction of a step; BERT's counts whole steps.
       total_steps: n.
       final: What `cosine` ends at, as a share of the peak.
 
@@ -66,7 +67,7 @@ def make_schedule(
     return lambda step: peak * shape(step)
 
 
-def _falling(step: int, steps: int) -> float:
+def _falling(step: float, steps: float) -> float:
     """From 1 at step 0 to 0 after the last step, along half a cosine."""
     return 0.5 * (1.0 + math.cos(math.pi * step / max(steps, 1)))
 

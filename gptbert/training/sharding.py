@@ -17,6 +17,7 @@ Sizes that do not divide have a written rule:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 from typing import Any
@@ -82,14 +83,38 @@ class Layout:
         """Of batch arrays: rows split, after `leading` whole axes (pieces)."""
         return NamedSharding(self.mesh, P(*(None,) * leading, ROWS))
 
-    def global_batch(self, batch: Any) -> Any:
-        """Host arrays of this process's rows as arrays of the whole job; one process: as they are.
+    @functools.cached_property
+    def share(self) -> tuple[int, int]:
+        """(part, parts): of so many equal parts of a batch's rows, this process reads that one.
 
-        Every process holds an equal, contiguous share of the rows.
+        Processes over which only `tensor` is split read the same part.
+
+        Raises:
+          UserError: The mesh splits the rows so that processes have some in common, others not.
+        """
+        if jax.process_count() == 1:
+            return 0, 1
+        held: dict[int, set[int]] = {}
+        places: dict[Any, Any] = dict(self.rows().devices_indices_map((self.row_multiple,)))
+        for device, (rows,) in places.items():
+            held.setdefault(device.process_index, set()).update(range(self.row_multiple)[rows])
+        parts = sorted({tuple(sorted(rows)) for rows in held.values()})
+        if sum(map(len, parts)) != self.row_multiple or len(set(map(len, parts))) > 1:
+            raise UserError(
+                f"the mesh {dict(self.mesh.shape)} splits batches unevenly over "
+                f"{jax.process_count()} processes; expected tensor to divide the devices of a "
+                "process, or to be a multiple of them (--config.mesh.tensor)"
+            )
+        return parts.index(tuple(sorted(held[jax.process_index()]))), len(parts)
+
+    def global_batch(self, batch: Any, leading: int = 0) -> Any:
+        """Host arrays of this process's `share` of the rows as arrays of the whole job.
+
+        Where there is one process they stay as they are. Rows follow `leading` whole axes.
         """
         if jax.process_count() == 1:
             return batch
-        place = self.rows()
+        place = self.rows(leading)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
 
     def parameter(self, path: str, shape: tuple[int, ...]) -> NamedSharding:

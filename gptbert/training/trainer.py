@@ -11,6 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import datetime
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,13 +24,17 @@ import numpy as np
 from gptbert.errors import Interrupted, RunFailed
 from gptbert.models.dropout import step_key
 from gptbert.pipeline.batch import Batch, real_tokens
-from gptbert.runtime import bound_heap
+from gptbert.runtime import bound_heap, is_distributed
 from gptbert.training.run_log import RunLog
 from gptbert.training.state import TrainState, abstract
 from gptbert.training.step import Training, jit_update
 from gptbert.training.throughput import Throughput, memory_in_use
 
 Metrics = dict[str, float]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 @dataclasses.dataclass
@@ -40,22 +45,27 @@ class Progress:
       evaluations: One record an evaluation: `step`, `epoch`, `metrics`.
       seconds: Wall-clock of training so far, over all pieces of the run.
       tokens: Real tokens seen; `padded_tokens` with the empty space of the rows.
+      wall_seconds: Wall-clock of all pieces of the run up to their last checkpoints, compiling,
+        scoring and saving included.
+      started: When the first piece began, ISO 8601.
     """
 
     evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     tokens: int = 0
     padded_tokens: int = 0
+    wall_seconds: float = 0.0
+    started: str = dataclasses.field(default_factory=_now)
 
     def best(self, metric: str) -> dict[str, Any] | None:
         """The evaluation with the highest `metric` (lowest `loss`); the earliest among equals.
 
-        Where nothing is held out they have no metrics, and all are equal.
+        None where none was scored, for instance because nothing is held out.
         """
         sign = -1.0 if metric == "loss" else 1.0
         return max(
-            self.evaluations,
-            key=lambda e: (sign * e["metrics"].get(metric, 0.0), -e["step"]),
+            (each for each in self.evaluations if metric in each["metrics"]),
+            key=lambda e: (sign * e["metrics"][metric], -e["step"]),
             default=None,
         )
 
@@ -126,12 +136,11 @@ class CompiledSteps:
 
     def __init__(self, training: Training, state: TrainState, plan: Plan) -> None:
         self._pieces, self._layout = plan.pieces, training.layout
+        self.share = training.layout.share
         step = jit_update(training, state, plan.pieces)
         scalar, key = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.uint32)
-        lowered = [
-            (shapes, step.lower(abstract(state), abstract_pieces(shapes, plan.pieces), scalar, key))
-            for shapes in plan.abstract_batches()
-        ]
+        every = [abstract_pieces(shapes, plan.pieces) for shapes in plan.abstract_batches()]
+        lowered = [(each, step.lower(abstract(state), each, scalar, key)) for each in every]
         pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
         self._products, compiling = training.products, training.products.compile
         self.executables = {_shape(s): pool.submit(compiling, low) for s, low in lowered}
@@ -140,9 +149,11 @@ class CompiledSteps:
     def __call__(
         self, state: TrainState, batch: Batch, learning_rate: float, key: np.ndarray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        whole = self._layout.global_batch(batch)
+        # Each process cuts its own rows: a piece has some of every share, whatever their number.
+        cut = in_pieces(batch, self._pieces)
+        whole = self._layout.global_batch(cut, leading=int(self._pieces > 1))
         compiled = self.executables[_shape(whole)].result()
-        return compiled(state, in_pieces(whole, self._pieces), np.float32(learning_rate), key)
+        return compiled(state, whole, np.float32(learning_rate), key)
 
     @property
     def products(self) -> str:
@@ -206,7 +217,7 @@ def train(
       steps: The compiled update.
       throughput: What a token costs and what the devices can do; None leaves both out of the log.
       evaluated: What is scored, for messages.
-      stop: Becomes true when the run is asked to stop (one process; see `stop_requested`).
+      stop: Becomes true when the run is asked to stop (without JAX's; see `stop_requested`).
 
     Returns:
       The last state.
@@ -217,8 +228,8 @@ def train(
     """
     step = saved = int(state.step)
     clock = _Clock(progress)
-    under_way = _UnderWay(plan, schedule, log, clock, throughput)
-    batches = _Prefetched(plan)
+    under_way = _UnderWay(plan, schedule, log, clock, throughput, steps.share)
+    batches = _Prefetched(plan, steps.share)
     # XLA on CPU takes the memory of a step when it is queued, and a batch is built in no time
     # compared with a step; elsewhere one step waits while one runs.
     queued = 0 if jax.default_backend() == "cpu" else 1
@@ -264,7 +275,7 @@ def train(
 
 def stop_requested(stop: Any, step: int) -> bool:
     """Whether the run is asked to stop; several processes agree on the step (JAX's sync point)."""
-    if jax.process_count() == 1:
+    if not is_distributed():
         return bool(stop)
     from jax.experimental import multihost_utils
 
@@ -272,10 +283,10 @@ def stop_requested(stop: Any, step: int) -> bool:
 
 
 class _Prefetched:
-    """This process's rows of a plan's batches, the next ones built while a step runs."""
+    """This process's share of a plan's batches, the next ones built while a step runs."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, share: tuple[int, int]) -> None:
+        self._plan, self._share = plan, share
         self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: tuple[int, concurrent.futures.Future[Batch]] | None = None
 
@@ -292,8 +303,7 @@ class _Prefetched:
 
     def _build(self, step: int) -> concurrent.futures.Future[Batch]:
         """Begins with a batch: the rows of this process."""
-        part, parts = jax.process_index(), jax.process_count()
-        return self._pool.submit(self._plan.batch, step, part, parts)
+        return self._pool.submit(self._plan.batch, step, *self._share)
 
 
 class _UnderWay:
@@ -306,15 +316,16 @@ class _UnderWay:
         log: RunLog,
         clock: _Clock,
         throughput: Throughput | None,
+        share: tuple[int, int],
     ) -> None:
         self._plan, self._schedule, self._log, self._clock = plan, schedule, log, clock
-        self._throughput = throughput
+        self._throughput, self._parts = throughput, share[1]
         self._steps: list[tuple[int, dict[str, jax.Array]]] = []
         self._tokens, self._flops, self._waited = 0, 0.0, 0.0
 
     def add(self, step: int, scalars: dict[str, jax.Array], batch: Batch, waited: float) -> None:
         """Notes a step; counts its tokens and the seconds that it waited for its data."""
-        self._clock.progress.padded_tokens += batch.packed.tokens.size * jax.process_count()
+        self._clock.progress.padded_tokens += batch.packed.tokens.size * self._parts
         self._steps.append((step, scalars))
         self._tokens += real_tokens(batch)
         self._waited += waited
@@ -343,7 +354,7 @@ class _UnderWay:
         last, count = self._steps[-1][0], len(found)
         bound_heap()
         seconds = self._clock.lap()
-        tokens, flops = _of_all_processes(self._tokens, self._flops)
+        tokens, flops = _of_all_parts(self._tokens, self._flops, self._parts)
         self._clock.progress.tokens += tokens
         record = {
             f"train/{name}": found[-1][name] if name.endswith("_norm") else _mean(found, name)
@@ -366,14 +377,17 @@ class _UnderWay:
         self._tokens, self._flops, self._waited = 0, 0.0, 0.0
 
 
-def _of_all_processes(tokens: int, flops: float) -> tuple[int, float]:
-    """The sums of what each process of the job counted in its own rows."""
+def _of_all_parts(tokens: int, flops: float, parts: int) -> tuple[int, float]:
+    """The sums over a batch's parts of what each process counted in its own."""
     if jax.process_count() == 1:
         return tokens, flops
     from jax.experimental import multihost_utils
 
-    counted = multihost_utils.process_allgather((np.int32(tokens), np.float32(flops)))
-    return int(np.sum(counted[0])), float(np.sum(counted[1], dtype=np.float64))
+    halves = np.array(divmod(tokens, 1 << 32), np.uint32)  # JAX may have no int64
+    counted, cost = multihost_utils.process_allgather((halves, np.float32(flops)))
+    high, low = np.asarray(counted, np.uint64).sum(axis=0).tolist()
+    readers = jax.process_count() // parts  # of each part
+    return ((high << 32) + low) // readers, float(np.sum(cost, dtype=np.float64)) / readers
 
 
 def _mean(records: list[dict[str, float]], name: str) -> float:

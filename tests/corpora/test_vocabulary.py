@@ -337,3 +337,103 @@ def test_byte_bpe_has_a_smallest_size() -> None:
     with pytest.raises(UserError, match="100 entries are too few: byte-bpe needs 257") as error:
         Request("byte-bpe", ("text",), "out", size=100)
     assert "alphabet" not in str(error.value)
+
+
+def fill(monkeypatch: pytest.MonkeyPatch, output: Path) -> list[str]:
+    """Lets nothing be moved over `output`, as of a mount point; gives the names moved into it."""
+    replace, moved = os.replace, []
+
+    def mounted(source: Path, target: Path) -> None:
+        if Path(target) == output:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        replace(source, target)
+        if Path(target).parent == output:
+            moved.append(Path(target).name)
+
+    monkeypatch.setattr(os, "replace", mounted)
+    return moved
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_folder_may_be_a_mount_point(
+    kind: str, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    moved = fill(monkeypatch, tmp_path / "out")
+    report = train(kind, tmp_path / "out", texts)
+    assert report.written
+    assert sorted(contents(tmp_path / "out")) == FILES[kind] == sorted(moved)
+    assert moved[0] == "tokenizer_config.json"
+    assert not train(kind, tmp_path / "out", texts).written
+
+
+def test_an_empty_folder_may_lie_where_nothing_can_be_written(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and access(path, mode))
+    fill(monkeypatch, tmp_path / "out")
+    assert train("bpe", tmp_path / "out", texts).written
+    with pytest.raises(UserError, match=f"cannot write into {tmp_path}: permission denied"):
+        train("bpe", tmp_path / "new" / "below", texts)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_that_was_filled_in_part_is_no_other_vocabulary(
+    kind: str, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill between two moves leaves it: nothing that can be loaded, or the whole of it."""
+    train(kind, tmp_path / "whole", texts)
+    (tmp_path / "out").mkdir()
+    moved = fill(monkeypatch, tmp_path / "out")
+    train(kind, tmp_path / "out", texts)
+    for count in range(1, len(moved)):
+        for name in moved[count:]:
+            (tmp_path / "out" / name).unlink(missing_ok=True)
+        try:
+            loaded = load_tokenizer(tmp_path / "out")
+        except UserError:
+            continue
+        assert loaded.fingerprint == load_tokenizer(tmp_path / "whole").fingerprint
+        assert train(kind, tmp_path / "out", texts).written
+        assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_parent_folders_are_not_made_for_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        train("bpe", tmp_path / "new" / "x" / "y", tmp_path / "missing")
+    assert nothing_beside(tmp_path / "new")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_a_kill_left_goes_with_the_next_run(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    output = tmp_path / "[out]"
+    if inside:
+        output.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        patch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            train("bpe", output, texts)
+    home = output if inside else tmp_path
+    (left,) = home.iterdir()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = [left.name.replace(f".{os.getpid()}.", f".{pid}.") for pid in (ended.pid, os.getppid())]
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / f".other{names[0][6:]}").mkdir()  # of another output
+    assert train("wordpiece", output, texts).written
+    assert sorted(contents(output)) == FILES["wordpiece"]
+    beside = sorted(path.name for path in tmp_path.iterdir())
+    assert beside == sorted([names[1], f".other{names[0][6:]}", "[out]"])

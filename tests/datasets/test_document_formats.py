@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,16 @@ def test_names_of_documents_can_be_printed(tmp_path: Path) -> None:
         ("\\x00" * 50)[:199] + "…", "y" * 200, "z\\x1bz",
     ]  # fmt: skip
     assert all(item.id.isprintable() and item.id.encode() for item in found)
+
+
+def test_what_has_been_read_never_falls(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, content in (("a.txt", b"Text. " * 2000), ("b.txt", b""), ("c.txt", b"Text.")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    (source,) = find_sources([str(tmp_path / "a.tar")])
+    first, empty, last = read_documents(source)
+    assert isinstance(empty, Reject)
+    assert empty.reason == "an empty file"
+    assert 12_000 < first.end <= empty.end <= last.end <= source.bytes

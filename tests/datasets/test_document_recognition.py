@@ -57,3 +57,16 @@ def test_a_named_format_is_taken_at_its_word() -> None:
 
 def test_a_few_wrong_bytes_are_damage_and_not_another_kind_of_file() -> None:
     assert recognise(b'{"text": "\x00\xff"}\n', "a.jsonl", lambda: 0) == "jsonl"
+
+
+def test_formats_that_begin_like_text_are_known_by_their_marks() -> None:
+    page = b"1 0 obj\n<< /Type /Page /Parent 2 0 R >>\nendobj\n" * 1000
+    for format in ("auto", "text"):
+        with pytest.raises(Unreadable, match="PDF, which is not read .convert it with pdftotext"):
+            recognise(b"%PDF-1.4\n" + page, "a.txt", lambda: 0, format)
+    letter = rb"{\rtf1\ansi{\fonttbl{\f0 Times;}}\f0 Dear Sir,\par}"
+    with pytest.raises(Unreadable, match="RTF, which is not read"):
+        recognise(letter, "a.rtf", lambda: 0)
+    assert recognise(letter, "a.rtf", lambda: 0, "text") == "text"
+    for text in (b"BZhang said", b"PAR1 is a code."):
+        assert recognise(text, "a.txt", lambda: 0) == "text"

@@ -107,3 +107,20 @@ def test_rows_end_at_trailing_empty_lines_and_have_none_between() -> None:
     assert list(read_rows(io.BytesIO(b"a\nb\r\n\r\n\n"))) == [(1, "a"), (2, "b")]
     with pytest.raises(UserError, match=r":2: an empty line between the rows"):
         list(read_rows(io.BytesIO(b"a\n\nb\n")))
+
+
+def test_xz_that_takes_too_much_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.tsv.xz"
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 29}]
+    path.write_bytes(lzma.compress(b"one\n", filters=filters))
+    with pytest.raises(UserError, match=r"tsv.xz: xz that takes too much memory .*; unpack it"):
+        list(read_lines(path))
+
+
+def test_xz_files_are_closed_and_may_have_several_streams(tmp_path: Path) -> None:
+    path = tmp_path / "data.tsv.xz"
+    path.write_bytes(lzma.compress(b"one\ntw") + lzma.compress(b"o\n"))
+    with lines.open_file(path) as stream:
+        file = stream.raw._stream
+        assert stream.read() == b"one\ntwo\n"
+    assert file.closed

@@ -304,3 +304,20 @@ def test_real_files_read_as_tfds_reads_them(data_dir: Path, tmp_path: Path, task
         else:
             written = [value if isinstance(value, str) else names[value] for value in expected]
             assert [example.label for example in dataset.examples] == written
+
+
+@pytest.mark.parametrize(
+    ("idx", "found"), [([None, 1], "NoneType, int"), ([[1], [2]], "list"), ([{"a": 1}] * 2, "dict")]
+)
+def test_an_idx_that_is_no_number(tmp_path: Path, idx: list, found: str) -> None:
+    path = tmp_path / "cola" / "validation-00000-of-00001.parquet"
+    _write_hub_file(path, ["0", "1"], sentence=["a", "b"], label=[0, 1], idx=idx)
+    with pytest.raises(UserError, match=f"cola: the rows' idx are of type {found}; expected a num"):
+        read_glue("cola", "dev", tmp_path)
+
+
+def test_a_record_that_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "cola" / "validation-00000-of-00001.parquet"
+    _write_hub_file(path, None, data=[b"", None])
+    with pytest.raises(UserError, match=r"damaged \(record 1 is no tf.train.Example"):
+        read_glue("cola", "dev", tmp_path)

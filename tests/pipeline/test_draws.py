@@ -36,3 +36,25 @@ def test_overflow_is_meant_and_not_reported():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draws.bits(2**64 - 1, np.arange(3), 2**63)
+
+
+def test_below_of_limits_under_2_to_32_is_what_stores_were_made_with():
+    hashed = draws.bits(3, np.arange(2000))
+    limits = draws.bits(4, np.arange(2000)) >> np.uint64(32)
+    large = np.where(np.arange(2000) % 2, limits, 2**63)  # beside a larger one too
+    expected = [(int(h) >> 32) * int(n) >> 32 for h, n in zip(hashed, limits, strict=True)]
+    assert draws.below(hashed, limits).tolist() == expected
+    assert draws.below(hashed, large)[1::2].tolist() == expected[1::2]
+    for limit in (1, 2, 30_522, 2**31 + 1, 2**32 - 1):
+        expected = [(int(h) >> 32) * limit >> 32 for h in hashed]
+        assert draws.below(hashed, limit).tolist() == expected
+    assert draws.below(draws.bits(7, np.arange(4)), 30_522).tolist() == [11898, 512, 27493, 17792]
+
+
+def test_below_is_right_for_limits_up_to_2_to_63():
+    hashed = draws.bits(5, np.arange(2000))
+    for limit in (2**32, 2**32 + 1, 10**10, 2**52 + 12_345, 2**63 - 1, 2**63):
+        drawn = draws.below(hashed, limit)
+        assert drawn.tolist() == [int(h) * limit >> 64 for h in hashed]
+        assert abs(drawn.mean() / limit - 0.5) < 0.03
+    assert draws.below(np.full(1, 2**64 - 1, np.uint64), 2**63)[0] == 2**63 - 1

@@ -1,5 +1,6 @@
 """Masks: shares, whole words, independence of the batch; against the script written plainly."""
 
+import math
 import random
 
 import numpy as np
@@ -98,6 +99,12 @@ def test_any_mixture_can_be_set():
     assert (shown == tokens).all() and chosen.any()
     shown, chosen = masked(tokens, candidates, lengths, Masking(mixture=(0.0, 0.0, 1.0)))
     assert (shown[chosen] != tokens[chosen]).mean() > 0.9
+
+
+@pytest.mark.parametrize("mixture", [(math.nan, 0.1, 0.1), (0.8, 0.1), (1.1, -0.1, 0.0)])
+def test_what_is_no_mixture_is_refused(mixture):
+    with pytest.raises(UserError, match="expected the shares of"):
+        Masking(mixture=mixture)
 
 
 def test_every_position_is_hidden_equally_often():

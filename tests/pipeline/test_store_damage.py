@@ -11,7 +11,14 @@ import pytest
 from gptbert.errors import UserError
 from gptbert.pipeline.store import TokenStore
 from gptbert.pipeline.store_files import LocalFiles, open_files
-from gptbert.pipeline.store_format import BLOCK_BYTES, MANIFEST, PLAN, UNFINISHED
+from gptbert.pipeline.store_format import (
+    BLOCK_BYTES,
+    MANIFEST,
+    PLAN,
+    UNFINISHED,
+    read_manifest,
+    write_manifest,
+)
 from gptbert.pipeline.store_writer import StoreWriter
 from tests.tiny_store import ObjectStore, flip, make_store, random_documents
 
@@ -83,6 +90,20 @@ def test_cut_and_missing_files_are_found_when_it_is_opened(tmp_path, name):
         TokenStore.open(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(UserError, match=rf"{name} is damaged \(missing\)"):
+        TokenStore.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tokenizer//tmp/x", "tokenizer/../x", "tokenizer/..", "../x", "/x", "tokenizer/a/b", "a\\b"],
+)
+def test_a_store_made_to_write_elsewhere_is_refused(tmp_path, name):
+    make_store(tmp_path, random_documents(5))
+    files = open_files(tmp_path)
+    manifest = read_manifest(files)
+    manifest["files"][name] = "0" * 64
+    write_manifest(files, manifest)
+    with pytest.raises(UserError, match="which no token store has; expected one that"):
         TokenStore.open(tmp_path)
 
 

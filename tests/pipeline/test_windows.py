@@ -75,3 +75,11 @@ def test_every_epoch_cuts_the_stream_elsewhere(tmp_path):
 def test_documents_end_with_end_of_text_where_there_is_one(tmp_path):
     assert make(tmp_path / "a", [3, 2], 4).read(0, 7).tolist() == [10, 11, 12, 99, 13, 14, 99]
     assert make(tmp_path / "b", [3, 2], 4, None).read(0, 5).tolist() == [10, 11, 12, 13, 14]
+
+
+def test_windows_of_ten_thousand_million_tokens_begin_anywhere(tmp_path):
+    windows = make(tmp_path, [30], 12)
+    windows.tokens, windows.length, windows.count = 10**10, 6 * 10**9, 1
+    starts = np.concatenate([windows.starts(0, epoch) for epoch in range(200)])
+    histogram = np.bincount(starts // 10**9, minlength=10)
+    assert len(histogram) == 10 and histogram.min() >= 8

@@ -62,7 +62,25 @@ def with_prediction(row: object) -> str:
         (json.dumps(results() | {"splits": [1]}), "`splits` is .1., expected an object of splits"),
         (json.dumps(results() | {"splits": {"dev": {"f1": "x"}}}), "`splits.dev` has 'x' for f1"),
         (json.dumps(results() | {"majority_baselines": {"dev": 3}}), "`majority_baselines.dev` is"),
-        (with_prediction("text"), "`predictions` has 'text', expected texts with a label"),
+        (with_prediction("text"), r"`predictions` is \['text'\], expected a list of objects"),
+        (
+            with_prediction({"text": 1}),
+            "`predictions` has {'text': 1}, expected texts with a label",
+        ),
+        (
+            with_prediction(
+                {"texts": ["a"], "label": "b", "prediction": "b", "probabilities": {"b": "c"}}
+            ),
+            "expected texts with a label",
+        ),
+        (json.dumps(results() | {"notes": "one"}), "`notes` is 'one', expected a list of texts"),
+        (json.dumps(results() | {"shapes": [3]}), "`shapes` is .3., expected a list of texts"),
+        (json.dumps(results() | {"versions": [3]}), "`versions` is .3., expected an object"),
+        (json.dumps(results() | {"confusion": [3]}), "`confusion` is .3., expected classes and a"),
+        (
+            json.dumps(results() | {"confusion": {"classes": ["a", "b"], "matrix": [[1, 2]]}}),
+            "expected classes and a square matrix of counts",
+        ),
         (with_prediction({"texts": ["a"], "label": "yes", "prediction": 1}), "both names"),
         (with_prediction({"texts": ["a"], "label": 1, "prediction": float("nan")}), "both names"),
     ],

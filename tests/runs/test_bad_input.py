@@ -233,7 +233,11 @@ def test_a_missing_tensor(sentence: Refused, bert: Path) -> None:
         ("batch_size=0", "--config.batch_size is 0, expected at least 1"),
         ("max_length=-1", "--config.max_length is -1, expected at least 1"),
         ("num_epochs=0", "--config.num_epochs is 0.0, expected a positive number"),
-        ("num_epochs=1e12", "--config.num_epochs=1e+12 of 60 examples plans 6e+13 examples"),
+        (
+            "num_epochs=1e12",
+            "1e+12 of 60 examples, in batches of 16, plans 6e+13 examples",
+        ),
+        ("batch_size=1000000000", "in batches of 1,000,000,000, plans 1e+09 examples; expected at"),
         ("num_epochs=-3", "--config.num_epochs is -3.0, expected a positive number"),
         ("learning_rate=nan", "--config.learning_rate is nan, expected a positive number"),
         ("learning_rate=inf", "--config.learning_rate is inf, expected a positive number"),

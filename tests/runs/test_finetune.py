@@ -137,6 +137,20 @@ def test_metrics_by_step_and_tensorboard(run: Path) -> None:
         assert math.isclose(scalars[key], value, rel_tol=1e-5, abs_tol=1e-9), key
 
 
+def test_what_was_written_before_a_first_checkpoint_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for loss in (1.0, 2.0):  # the second process found no checkpoint of the first
+        monkeypatch.setattr("time.time", lambda now=1e9 + loss: now)  # names the file
+        with RunLog(tmp_path, start_step=0, total_steps=9, quiet=True) as log:
+            log.scalars(1, {"train/loss": loss})
+    assert [r["train/loss"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [2.0]
+    first, second = (read_events(each) for each in sorted((tmp_path / "tensorboard").iterdir()))
+    assert not any(event.HasField("session_log") for event in first)
+    starts = [event.step for event in second if event.HasField("session_log")]
+    assert starts == [1], "TensorBoard leaves out what an earlier file has from there on"
+
+
 def read_events(path: Path) -> list[Event]:
     """TensorBoard's framing: length uint64, its checksum, the event, its checksum."""
     data, at, events = path.read_bytes(), 0, []
@@ -421,6 +435,23 @@ def test_the_same_labels_keep_the_head(run: Path, even: Path, tmp_path: Path) ->
     assert np.array_equal(
         parameters(tmp_path / "next")["classifier/kernel"], parameters(run)["classifier/kernel"]
     )
+
+
+def test_a_head_without_its_pooler_is_replaced_with_a_word(
+    run: Path, even: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "weights"
+    assert call("export", f"--workdir={run}", f"--output={folder}").code == 0
+    files = open_tensors(folder)
+    tensors = {name: files.read(name) for name in files.files}
+    without = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    assert len(without) == len(tensors) - 2
+    (folder / "model.safetensors").unlink()
+    write_safetensors(folder / "model.safetensors", without)
+    found = train(even, folder, tmp_path / "next", num_epochs=1, **HEAD_ONLY)
+    told = " ".join(found["notes"])
+    assert "a classifier but not the pooler that it reads; a new one replaces it" in told
+    assert "newly initialised: pooler, classifier" in told
 
 
 def test_other_labels_get_a_new_head_and_a_word(run: Path, even: Path, tmp_path: Path) -> None:

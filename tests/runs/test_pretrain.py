@@ -243,6 +243,16 @@ def test_dry_run_trains_nothing(text_store, tmp_path, capsys):
     assert "parameters: " in told and "the first examples" in told
 
 
+def test_dry_run_tells_the_memory_of_the_largest_step(text_store):
+    from gptbert.runs.dry_run_pretraining import describe_pretraining
+
+    lines = []
+    for phases in (((0.5, 16), (0.5, 32)), ((0.5, 32), (0.5, 16)), ((1.0, 16),)):
+        told = describe_pretraining(tiny_config("test-bert", text_store, phases=phases))
+        lines += [line for line in told.splitlines() if line.startswith("memory of the largest")]
+    assert lines[0] == lines[1] != lines[2]
+
+
 def test_a_finished_run_and_another_store(run, text_store, tmp_path):
     before = (run / "results.json").read_bytes()
     assert pretrain(tiny_config(run.name, text_store), run, quiet=True) == results(run)

@@ -8,6 +8,7 @@ number of cores: the 6-layer BERT gave other last bits on one core than on two.
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 import os
@@ -196,13 +197,16 @@ def test_sigterm_saves_and_exits_75(start: Callable[[], Run], left_alone: Path) 
     run.wait_for(lambda: reached(run.workdir, 4))
     os.kill(run.pid, signal.SIGTERM)
     code, said = run.wait()
-    last = saved(run)
+    last, stopped = saved(run), datetime.datetime.now(datetime.UTC)
     assert code == 75 and f"gptbert: stopped on request after step {last}; the same command" in said
     assert 4 <= last < STEPS
     assert not (run.workdir / "results.json").exists()
     code, said = start().wait()
     assert code == 0 and f"continuing after step {last} of {STEPS}" in said, said
     require_same(run.workdir, left_alone)
+    found = results(run.workdir)
+    assert found["wall_clock_seconds"] >= found["train_seconds"], "of both processes"
+    assert datetime.datetime.fromisoformat(found["started"]) <= stopped
 
 
 def test_sigterm_before_the_first_step(start: Callable[[], Run]) -> None:

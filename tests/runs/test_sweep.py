@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import types
 from collections import Counter
 from pathlib import Path
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from gptbert.commands.sweep import parser
 from gptbert.errors import Interrupted, RunFailed
 from gptbert.runs import sweep as sweeping
+from gptbert.runs.assemble import Assembly
 from tests.fabricated import flags, make_glue, results
 from tests.fixtures_runs import Called, call, refused
 
@@ -173,6 +176,16 @@ def test_one_compilation_for_each_shape(swept) -> None:
     scores = sum(count for name, count in counts.items() if "score" in name)
     assert updates == sum(map(len, shapes.values())), counts
     assert scores <= 2 * len(shapes), "dev and test, once for each batch size at most"
+
+
+def test_runs_of_a_sweep_are_told_of_their_own_batch_size() -> None:
+    features = {"train": range(18)}
+    for batch_size, told in ((16, 0), (20, 1)):
+        config = ConfigDict({"batch_size": batch_size})
+        shared = types.SimpleNamespace(notes=("cut",), features=features, config=config)
+        notes = Assembly.told.fget(shared)
+        assert notes[0] == "cut" and len(notes) == 1 + told
+        assert all("batch_size=20 is more than the 18 training examples" in n for n in notes[1:])
 
 
 def test_a_killed_sweep_goes_on(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gptbert.errors import UserError
-from gptbert.tokenizers import load_tokenizer, tokenizer_json
+from gptbert.tokenizers import files, load_tokenizer, tokenizer_json
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.wordpiece import WordPiece
 
@@ -403,3 +403,20 @@ def test_googles_vocabularies(data_dir: Path, name: str, cased: bool) -> None:
     special = tokenizer.special
     expected = (0, 100, 101, 102, 103)
     assert (special.pad, special.unk, special.cls, special.sep, special.mask) == expected
+
+
+def test_a_repeated_key_is_found_in_linear_time() -> None:
+    compared = 0
+
+    class Key(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    keys = [f"w{number}" for number in range(2000)]
+    with pytest.raises(ValueError, match="'w1999' stands there twice"):
+        files._without_repeats([(Key(key), 0) for key in [*keys, keys[-1], keys[-1]]])
+    assert compared < 10_000

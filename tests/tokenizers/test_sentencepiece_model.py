@@ -193,3 +193,10 @@ def test_damaged_models_never_crash(tokenizer: SentencePiece) -> None:
     )
     assert done.returncode == 0, done.stderr.decode()[-500:]
     assert int(done.stdout) > 50
+
+
+def test_refuses_a_model_whose_pieces_are_not_utf8(tokenizer: SentencePiece) -> None:
+    assert tokenizer._data.count("▁the".encode()) == 1
+    damaged = tokenizer._data.replace("▁the".encode(), b"\xff\xff\xffthe")
+    with pytest.raises(UserError, match=r"x.model is no SentencePiece model \('utf-8' codec"):
+        SentencePiece(damaged, "x.model")

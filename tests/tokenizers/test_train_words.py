@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import random
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 import regex
@@ -106,3 +108,33 @@ def test_alphabet_keeps_the_most_frequent() -> None:
     tied = {"b": 1, "a": 1, "c": 1}
     assert keep_alphabet(tied, 2) == (["a", "b"], {"b": 1, "a": 1})
     assert keep_alphabet({}, 5) == ([], {})
+
+
+def test_chunks_that_are_forgotten_count_their_words() -> None:
+    """Text without spaces: a chunk is a sentence, a word one character of it or two."""
+    draw = random.Random(3)
+    letters = [chr(0x4E00 + n) for n in range(60)]
+    texts = ["\n".join("".join(draw.choices(letters, k=40)) for _ in range(20)) for _ in range(10)]
+    whole = count_words(texts, "wordpiece", Rules(True))
+    assert whole.occurrences == 10 * 20 * 40
+    for most in (50, 100):
+        counted = count_words(texts, "wordpiece", Rules(True), most=most)
+        assert counted.occurrences + counted.forgotten == whole.occurrences
+        assert (counted.words == whole.words) == (most == 100)  # 60 words fit, 200 chunks do not
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "byte-bpe", "sentencepiece"])
+def test_memory_does_not_grow_with_unbroken_chunks(kind: str) -> None:
+    def texts(count: int) -> Iterator[str]:
+        for number in range(count):
+            yield f"x{number}x".translate(letters) + "acgt" * 20_000 + " the end"
+
+    letters = str.maketrans("0123456789", "abcdefghij")
+    count_words(texts(1), kind, Rules(True))  # tables are filled once
+    tracemalloc.start()
+    counted = count_words(texts(40), kind, Rules(True))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counted.too_long == 40
+    assert counted.occurrences == 80
+    assert peak < 2_000_000

@@ -24,6 +24,15 @@ def test_gpt_linear_falls_during_warmup_too():
     assert rate(50) == pytest.approx(2.0 * 0.5)
 
 
+def test_gpt_warms_up_over_a_share_of_a_step_too():
+    """RTE's 233 updates with GPT's 0.2% of warm-up, CoLA's 801: `x/warmup` of `opt.py`."""
+    rte, cola = (make_schedule("gpt_linear", 1.0, 0.002 * n, n) for n in (233, 801))
+    assert [rte(0), rte(1)] == pytest.approx([0.0, 1 - 1 / 233])
+    assert [cola(0), cola(1), cola(2)] == pytest.approx(
+        [0.0, 1 / 801 / 0.002 * (1 - 1 / 801), 1 - 2 / 801]
+    )
+
+
 def test_gpt_cosine_counts_from_the_start_of_the_run():
     rate = make_schedule("gpt_cosine", 1.0, 10, 100)
     assert rate(5) == pytest.approx(0.5)
