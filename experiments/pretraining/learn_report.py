@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from gptbert.metrics.summary import Summary, differ, summarise
 from gptbert.reports.curves import loss_chart
 from gptbert.reports.tables import markdown_table
 
+WARM_UP = "9e5bf711b0d2a5ee237574cf2bfb975c57ab29de"
 RULE = (
     "Rule: two means differ when |a - b| > 2 sqrt(sd_a^2 / n_a + sd_b^2 / n_b) "
     "(`gptbert.metrics.summary.differ`)."
@@ -194,6 +197,21 @@ class Report:
             "",
             f"{RULE} Of {len(verdicts)} comparisons: {counts or 'none'}.",
             "",
+            *self._warm_up(),
+        ]
+
+    def _warm_up(self) -> list[str]:
+        """A word on runs that were made before GPT's warm-up was that of its released code."""
+        commits = {
+            str(r["git_commit"]).split("+")[0] for r in self._finetuned if r["model"] == "gpt"
+        }
+        if all(map(warms_up_as_released, commits)):
+            return []
+        return [
+            "Of GPT, runs are among these from before its warm-up was that of its code: 0.2% of",
+            "a run were cut to whole updates then, none below 500 and one on CoLA; now the first",
+            "update has rate 0, and the second of CoLA's 801 has 0.62 of the peak.",
+            "",
         ]
 
     @property
@@ -265,6 +283,16 @@ class Report:
         versions = sorted({", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in runs})
         lines.append(f"- versions: {'; '.join(versions)}")
         return ["## Made by", "", *lines, ""]
+
+
+@functools.cache
+def warms_up_as_released(commit: str) -> bool:
+    """Whether a commit has the change that GPT's warm-up may be a fraction of an update."""
+    command = ["git", "-C", str(Path(__file__).parent), "merge-base", "--is-ancestor"]
+    code = subprocess.run([*command, WARM_UP, commit], stderr=subprocess.DEVNULL).returncode
+    if code not in (0, 1):
+        raise SystemExit(f"git does not know commit {commit}; the whole history is needed")
+    return code == 0
 
 
 def token_loss(metrics: dict[str, float]) -> float:
