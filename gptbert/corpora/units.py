@@ -270,11 +270,11 @@ def _items(unit: Sequence[Source]) -> Iterator[tuple[int, Document | Reject]]:
 def _encoder(tokenizer: Any) -> Any:
     """(text, format) -> ids of its sentences; only BERT's pairs are made of sentences."""
     if tokenizer.kind != "wordpiece":
-        return lambda text, _: (tokenizer.encode_array(text),)
+        return lambda text, _: tokenizer.encode_arrays([text])
 
-    def encode(text: str, format: str) -> Iterator[np.ndarray]:
+    def encode(text: str, format: str) -> list[np.ndarray]:
         # Google's form has a sentence a line, whatever its first and last letters.
         sentences = split_sentences(text, join_lines=format != "paragraphs")
-        return map(tokenizer.encode_array, sentences)
+        return tokenizer.encode_arrays(sentences)
 
     return encode

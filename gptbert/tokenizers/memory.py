@@ -85,6 +85,10 @@ class PackedTokenizer(abc.ABC):
         """`encode` as int32 [ids], read-only; a long text is cut into `blocks` first."""
         return np.frombuffer(self._encode_text(text), np.int32)
 
+    def encode_arrays(self, texts: Iterable[str]) -> list[np.ndarray]:
+        """`encode_array` of each text."""
+        return list(map(self.encode_array, texts))
+
     def tokenize(self, text: str) -> list[str]:
         """The entries of `text`, spelt as in the vocabulary."""
         return [self.entries[i] for i in self.encode(text)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sentencepiece
 
@@ -31,6 +32,9 @@ def test_ids_are_the_librarys(tokenizer: SentencePiece) -> None:
     expected = [library.encode(line) for line in lines]
     assert tokenizer.encode_batch(iter(lines)) == expected
     assert [tokenizer.encode(line) for line in lines[::10]] == expected[::10]
+    arrays = tokenizer.encode_arrays(iter(lines))
+    assert [ids.tolist() for ids in arrays] == expected and arrays[1].dtype == np.int32
+    assert tokenizer.encode_arrays([]) == []
     assert tokenizer.encode_array(lines[0]).shape == (0,)
     for line, ids in zip(lines[::10], expected[::10], strict=True):
         assert tokenizer.encode_array(line).tolist() == ids
@@ -82,6 +86,10 @@ def test_long_texts_are_cut_at_spaces(
     assert tokenizer.encode(text) == whole
     assert tokenizer.encode_batch([text, "a"]) == [whole, tokenizer.encode("a")]
     assert tokenizer.encode_array(text).tolist() == whole
+    assert [ids.tolist() for ids in tokenizer.encode_arrays([text, "a"])] == [
+        whole,
+        tokenizer.encode("a"),
+    ]
 
 
 def test_models_with_pieces_across_spaces_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
