@@ -30,13 +30,14 @@ class Saving:
         vocabulary: int,
         scan_layers: bool,
         keep: int,
-        began: float,
+        began: float | None = None,
     ) -> None:
         """`state` (arrays or shapes) is of the form that the run computes with.
 
-        `began` is `time.perf_counter()` at the start of this piece of the run.
+        `began` is `time.perf_counter()` at the start of this piece of the run, now if None.
         """
-        self._began, self._wall_before = began, 0.0
+        self._began = time.perf_counter() if began is None else began
+        self._wall_before = 0.0
         self._checkpoints = Checkpoints(folder, keep=keep)
         self._layout, self._scan_layers = layout, scan_layers
         self._saved_form = jax.jit(functools.partial(saved_form, vocabulary=vocabulary))
