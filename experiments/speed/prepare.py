@@ -15,6 +15,7 @@ be identical, or there is no figure.
 | library, offsets | the same with `encode_batch`, which computes offsets too |
 | library, words given | GPT's BPE on text that is split into words before the clock starts |
 | sentencepiece | the library's own batch on 2 threads, lists of ids |
+| sentencepiece, arrays | the same, arrays of ids |
 | Google's method | one core, line by line: basic tokenizer, then greedy WordPiece |
 | store | `gptbert prepare-corpus --workers=2` from process start, files to a checked store |
 
@@ -63,7 +64,12 @@ CONTESTANTS = {
     "wordpiece": ("gptbert", "library", "library, offsets", "Google's method"),
     "bpe": ("gptbert", "library", "library, offsets", "library, words given"),
     "byte-bpe": ("gptbert", "library", "library, offsets"),
-    "sentencepiece": ("gptbert, 2 processes", "gptbert", "sentencepiece"),
+    "sentencepiece": (
+        "gptbert, 2 processes",
+        "gptbert",
+        "sentencepiece",
+        "sentencepiece, arrays",
+    ),
 }
 TARGETS = {"wordpiece": 2.5, "bpe": 1.0, "byte-bpe": 1.0, "sentencepiece": 1.0}
 PROCESSES = 2
@@ -180,12 +186,13 @@ def library(folder: str, lines: list[str], offsets: bool = False, words_given: b
     return lambda: [encoding.ids for encoding in batch(lines, add_special_tokens=False)]
 
 
-def sentencepiece(folder: str, lines: list[str]):
+def sentencepiece(folder: str, lines: list[str], arrays: bool = False):
     """Google's `sentencepiece` library by itself."""
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_file=os.path.join(folder, "spiece.model"))
-    return lambda: processor.encode(lines, num_threads=PROCESSES)
+    kind = {"return_type": "numpy"} if arrays else {}
+    return lambda: processor.encode(lines, num_threads=PROCESSES, **kind)
 
 
 def google(folder: str, lines: list[str]):
@@ -286,6 +293,7 @@ PREPARE = {
     "library, offsets": lambda folder, lines: library(folder, lines, offsets=True),
     "library, words given": lambda folder, lines: library(folder, lines, words_given=True),
     "sentencepiece": sentencepiece,
+    "sentencepiece, arrays": lambda folder, lines: sentencepiece(folder, lines, arrays=True),
     "Google's method": google,
 }
 
