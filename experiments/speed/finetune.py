@@ -190,7 +190,7 @@ def time_steps(data_dir: Path, init_from: Path, blocks: int) -> None:
 
 
 def time_whole_runs(
-    data_dir: Path, init_from: Path, contestants: list[str], series: int | None
+    data_dir: Path, init_from: Path, tasks: list[str], contestants: list[str], series: int | None
 ) -> None:
     """One whole 3-epoch run of each side from process start, compilation and scoring included.
 
@@ -198,7 +198,7 @@ def time_whole_runs(
     """
     if series is None:
         series = max((series_of(r) for r in records(WHOLE)), default=0)
-    for task in TASKS:
+    for task in tasks:
         for name in contestants:
             key = (task, name, str(processor()), series)
             done = [r for r in records(WHOLE) if not is_superseded(r)]
@@ -443,6 +443,7 @@ def main() -> None:
         nargs="+",
         default=["gptbert", "longest float32", "gptbert bfloat16", "max float32"],
     )
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="of whole runs")
     parser.add_argument("--series", type=int, help="of whole runs; default: the latest there is")
     parser.add_argument("what", choices=("steps", "whole", "report"))
     flags = parser.parse_args()
@@ -457,7 +458,7 @@ def main() -> None:
     if flags.what == "steps":
         time_steps(data_dir, init_from, flags.blocks)
     else:
-        time_whole_runs(data_dir, init_from, flags.contestants, flags.series)
+        time_whole_runs(data_dir, init_from, flags.tasks, flags.contestants, flags.series)
 
 
 if __name__ == "__main__":
