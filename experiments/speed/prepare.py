@@ -10,7 +10,7 @@ be identical, or there is no figure.
 | --- | --- |
 | gptbert | 2 processes as in `prepare-corpus`, the ids of all lines as arrays in one process |
 | gptbert (SentencePiece) | `encode_batch`, which has the library's 2 threads, lists of ids |
-| gptbert, 2 processes | SentencePiece as `prepare-corpus` has it |
+| gptbert, 2 processes | SentencePiece on 2 processes, each handing over all its lines at once |
 | library | `tokenizers.encode_batch_fast` on its own 2 threads, then `.ids` of each line |
 | library, offsets | the same with `encode_batch`, which computes offsets too |
 | library, words given | GPT's BPE on text that is split into words before the clock starts |
@@ -440,7 +440,8 @@ def report() -> str:
         "hashing, writing.",
         "The library splits text as GPT's code did by more than a hundred regular expressions;",
         "*words given* is its BPE without them. gptbert's figure has the splitting in it.",
-        "Of SentencePiece, *2 processes*, as `prepare-corpus` has it, is what is judged. The other",
+        "Of SentencePiece, *2 processes* is what is judged: `prepare-corpus` works so, but hands",
+        "documents to the library, one by one, where this hands it lines, all at once. The other",
         "line of gptbert is the very call that the library's line is: what differs between these",
         "two is the machine, and shows how much a ratio means here. Records of an older method are",
         "in the raw results and left out (see the script): in SentencePiece's, gptbert was slower",
