@@ -65,11 +65,11 @@ def test_kills_at_any_moment_and_during_saves(start, left_alone, tmp_path):
     for kill in range(3):
         run, known = start(), len(checkpoints.steps())
         if kill == 1:
-            run.wait_for(lambda run=run: saving(run.workdir))
+            run.kill_while(lambda run=run: saving(run.workdir))
         else:
             more = known + random.randint(1, 2)
             run.wait_for(lambda more=more: len(checkpoints.steps()) >= more)
-        run.kill()
+            run.kill()
     code, said = start().wait()
     assert code == 0 and "continuing after step" in said, said
     require_same(tmp_path / "run", left_alone)

@@ -88,6 +88,15 @@ class Run:
         os.kill(self.pid, signal.SIGKILL)
         assert self.wait()[0] == -signal.SIGKILL
 
+    def kill_while(self, condition: Callable[[], bool]) -> None:
+        """Kills it in a moment in which the condition holds: it stands still when that is seen."""
+        while True:
+            self.wait_for(condition)
+            os.kill(self.pid, signal.SIGSTOP)
+            if condition():
+                return self.kill()
+            os.kill(self.pid, signal.SIGCONT)
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[subprocess.Popen[str]]:
@@ -176,16 +185,14 @@ def test_killed_at_random_moments_and_while_saving(
     start: Callable[[], Run], left_alone: Path
 ) -> None:
     run = start()
-    run.wait_for(lambda: saving(run.workdir))
-    run.kill()
+    run.kill_while(lambda: saving(run.workdir))
     assert saving(run.workdir), "an unfinished checkpoint was left"
     run = start()
     run.wait_for(lambda: saved(run) > 0)
     time.sleep(random.uniform(0, 0.5))
     run.kill()
     run, before = start(), saved(run)
-    run.wait_for(lambda: saved(run) > before and saving(run.workdir))
-    run.kill()
+    run.kill_while(lambda: saved(run) > before and saving(run.workdir))
     last = saved(run)
     code, said = start().wait()
     assert code == 0 and f"continuing after step {last} of {STEPS}" in said, said
