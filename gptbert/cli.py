@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import itertools
 import os
 import sys
 import traceback
@@ -37,6 +38,15 @@ COMMANDS = {
     "tokenize": "show the tokens or ids of texts",
     "report": "write the HTML page of a finished run",
     "demo": "pre-train and fine-tune a tiny BERT and a tiny GPT on the library's docstrings",
+}
+
+# Flags that name a path, of which an empty one would be the current folder.
+_NAMES = {
+    "--workdir": "folder",
+    "--output": "folder",
+    "--input": "file or folder",
+    "--tokenizer": "file or folder",
+    "--init_from": "folder",
 }
 
 # Of a path that was given: no permission, too long a name, a loop of links, a file for a folder.
@@ -115,7 +125,8 @@ def _main(arguments: list[str]) -> int:
             raise UserError(
                 f"unknown command {name!r}{nearest(name, COMMANDS)}; see gptbert --help"
             )
-        rest = [_usable(argument) for argument in rest]
+        _require_names(rest)
+        rest = [_expanded(argument) for argument in rest]
         runtime.prepare()
         return importlib.import_module(f"gptbert.commands.{name.replace('-', '_')}").main(rest)
     except UserError as error:
@@ -151,15 +162,18 @@ def _told(error: OSError) -> str | None:
     return None
 
 
-def _usable(argument: str) -> str:
-    """A flag with `~/` at the start of its value expanded, as no shell does after `--flag=`.
+def _require_names(arguments: Sequence[str]) -> None:
+    """UserError for a flag of `_NAMES` without a value, `--flag=` or an empty argument after it."""
+    empty = [first for first, second in itertools.pairwise(arguments) if not second]
+    empty += [argument[:-1] for argument in arguments if argument.endswith("=")]
+    for flag in empty:
+        if flag in _NAMES:
+            raise UserError(f"{flag}= names no {_NAMES[flag]} (is a variable unset?)")
 
-    Raises:
-      UserError: A folder to write to without a name, which would be the current one.
-    """
+
+def _expanded(argument: str) -> str:
+    """A flag with `~/` at the start of its value expanded, as no shell does after `--flag=`."""
     flag, found, value = argument.partition("=")
-    if not flag.startswith("--") or not found:
+    if not flag.startswith("--") or not found or not value.startswith("~/"):
         return argument
-    if not value and flag in ("--workdir", "--output"):
-        raise UserError(f"{flag}= names no folder (is a variable unset?)")
-    return f"{flag}={os.path.expanduser(value)}" if value.startswith("~/") else argument
+    return f"{flag}={os.path.expanduser(value)}"

@@ -183,9 +183,16 @@ def test_home_is_meant_in_every_flag(seen: list[str]) -> None:
     assert seen == ["--workdir=/home/someone/run", "--config.data_dir=/home/someone/glue", *texts]
 
 
-@pytest.mark.parametrize("flag", ["--workdir", "--output"])
-def test_a_folder_without_a_name(
+@pytest.mark.parametrize("flag", ["--workdir", "--output", "--input", "--tokenizer", "--init_from"])
+def test_a_path_without_a_name(
     flag: str, seen: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, err = call("export", f"{flag}=", capsys=capsys)
-    assert code == 2 and f"{flag}= names no folder" in err and not seen
+    """An unset variable must not mean the current folder."""
+    for given in ([f"{flag}="], [flag, ""], ["--quiet", f"{flag}=", "--output=x"]):
+        code, _, err = call("export", *given, capsys=capsys)
+        assert code == 2 and f"{flag}= names no " in err and err.count("\n") == 1 and not seen
+
+
+def test_texts_and_other_flags_may_be_empty(seen: list[str]) -> None:
+    assert cli.main(["tokenize", "--tokenizer=x", "--ids", "", "--config.notes="]) == 0
+    assert seen == ["--tokenizer=x", "--ids", "", "--config.notes="]

@@ -16,6 +16,7 @@ WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "it", "was", "for", 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PORTION = {"UNIT_BYTES": 4000, "PIECE_TOKENS": 400}
 SHARD_TOKENS = 700
+QUIET = True
 
 _DRIVER = """\
 import sys, time
@@ -73,7 +74,7 @@ def prepare(monkeypatch, tmp_path: Path, output: str | Path = "store", **changes
     } | changes
     where = output if "://" in str(output) else str(tmp_path / output)
     request = Request(output=str(where), **settings)
-    return module.prepare_corpus(request, quiet=True)
+    return module.prepare_corpus(request, quiet=QUIET)
 
 
 def start(tmp_path: Path, output: str = "store", workers: int = 2, limit: int = 0):

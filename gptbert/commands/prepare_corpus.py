@@ -13,8 +13,8 @@ Inputs are files, folders, globs and tar archives, plain or .gz or .xz: plain te
 books, WikiExtractor's output, JSONL, recognised or named by --format. Exact duplicates are dropped,
 what cannot be read is counted with its reason, a share of the documents is held out by hash. A
 compressed file or an archive is read by one process, large plain files by several. After a kill the
-same command continues. STORE/report.json says what came of it. --output may be gs:// (never tried
-on a real bucket).
+same command continues. STORE/report.json says what came of it, STORE/rejects.jsonl which files were
+not read, or not all of them, and why. --output may be gs:// (never tried on a real bucket).
 
 examples:
   gptbert prepare-corpus --tokenizer=vocabulary --input='books/**/*.md' --output=store

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gptbert.commands.arguments import Parser
+from gptbert.datasets.document_types import UTF8_MARK
 from gptbert.datasets.lines import DAMAGE, damaged, open_file
 from gptbert.errors import UserError
 from gptbert.tokenizers import load_tokenizer
@@ -84,6 +85,8 @@ def _texts(texts: list[str], path: str | None) -> Iterator[str]:
 
 def _lines(path: str | None) -> Iterator[str]:
     name = "standard input" if path is None else path
+    if path is None and sys.stdin is None:
+        raise UserError("standard input is closed; expected TEXT, --input=FILE or lines there")
     try:
         if path is None:
             yield from _decoded(_without_ends(sys.stdin.buffer), name, "line")
@@ -97,7 +100,9 @@ def _lines(path: str | None) -> Iterator[str]:
 
 
 def _without_ends(lines: Iterable[bytes]) -> Iterator[bytes]:
-    return (line.removesuffix(b"\n") for line in lines)
+    """The lines without their line feeds, the first one without a byte order mark."""
+    for number, line in enumerate(lines):
+        yield (line if number else line.removeprefix(UTF8_MARK)).removesuffix(b"\n")
 
 
 def _decoded(lines: Iterable[bytes], source: str, unit: str) -> Iterator[str]:

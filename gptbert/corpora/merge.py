@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from gptbert.corpora.rejects import RejectList, Row
 from gptbert.corpora.units import Piece, Tally
 from gptbert.pipeline.store_format import SPLITS
 from gptbert.pipeline.store_writer import StoreWriter
@@ -56,8 +57,11 @@ class Totals:
     notes: Tally = dataclasses.field(default_factory=Tally)
 
 
-def merge(pieces: Iterable[Piece], writer: StoreWriter) -> Totals:
-    """Writes the documents of all pieces to their splits; the first of equal texts is kept."""
+def merge(pieces: Iterable[Piece], writer: StoreWriter, rejected: RejectList) -> Totals:
+    """Writes the documents of all pieces to their splits; the first of equal texts is kept.
+
+    What was not read goes to the list, which is left for more.
+    """
     seen, totals = Seen(), Totals()
     for piece in pieces:
         documents = piece.documents
@@ -69,6 +73,8 @@ def merge(pieces: Iterable[Piece], writer: StoreWriter) -> Totals:
             _add(piece, split, chosen, writer, totals.kept[split])
         totals.rejects.merge(piece.told["rejects"])
         totals.notes.merge(piece.told["notes"])
+        # Pieces that an earlier version left have no list.
+        rejected.add(Row(*row) for row in piece.told.get("rejected", ()))
         tokens, name = piece.told["longest"]
         # The longest of all is never a duplicate of an earlier document: that would be as long.
         totals.longest = max(totals.longest, (tokens, name), key=lambda found: found[0])

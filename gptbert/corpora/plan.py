@@ -17,7 +17,7 @@ from gptbert.pipeline.store_files import Files
 from gptbert.pipeline.store_format import MANIFEST, PLAN, SPLITS, TOKENIZER, UNFINISHED
 from gptbert.tokenizers import Tokenizer
 
-FORMAT = 1
+FORMAT = 2  # how text becomes documents and sentences, as well as the file
 
 
 def make_plan(
@@ -100,7 +100,11 @@ def _require_free(files: Files) -> None:
 
 
 def _differences(before: Any, now: dict[str, Any]) -> Iterator[str]:
-    if not isinstance(before, dict) or before.keys() != now.keys():
+    if (
+        not isinstance(before, dict)
+        or before.keys() != now.keys()
+        or before["format"] != now["format"]
+    ):
         yield f"its {PLAN} is of another version"
         return
     if before["tokenizer"] != now["tokenizer"]:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from gptbert.corpora import plan as plans
 from gptbert.corpora.inputs import read_inputs
 from gptbert.corpora.merge import Totals, merge
+from gptbert.corpora.rejects import RejectList
 from gptbert.corpora.report import build_report
 from gptbert.corpora.units import (
     Piece,
@@ -117,7 +118,7 @@ def prepare_corpus(request: Request, *, quiet: bool = False) -> dict[str, Any]:
             began = time.monotonic()
             is_whole = _encode(files, request, tokenizer, group(sources, UNIT_BYTES), stop, quiet)
             since = began if is_whole else None
-            report = _merge(files, request, tokenizer, sources, plan, stop, since)
+            report = _merge(files, request, tokenizer, sources, plan, stop, since, quiet)
         for name in files.names(UNFINISHED):
             files.delete(name)
         return report
@@ -183,6 +184,7 @@ def _merge(
     plan: dict[str, Any],
     stop: StopRequest,
     began: float | None,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Writes the store; with the time that it took, unless some of it was taken before."""
     about: dict[str, Any] = {
@@ -191,12 +193,16 @@ def _merge(
         "vocabulary_size": tokenizer.vocabulary_size,
     }
     writer = StoreWriter(files, **about)
-    totals = merge(_pieces(files, stop), writer)
+    rejected = RejectList(files)
+    totals = merge(_pieces(files, stop, quiet), writer, rejected)
+    rejected.finish()
     if not totals.kept["train"]["documents"]:
+        rejected.withdraw()
         plans.release(files)
         raise UserError(_nothing_to_train_on(totals))
     report = build_report(
         totals,
+        rejected,
         {k.removeprefix("tokenizer_"): v for k, v in about.items()},
         {"sources": len(sources), "bytes": sum(source.bytes for source in sources)},
     )
@@ -209,14 +215,14 @@ def _merge(
     return report
 
 
-def _pieces(files: Files, stop: StopRequest) -> Iterator[Piece]:
+def _pieces(files: Files, stop: StopRequest, quiet: bool) -> Iterator[Piece]:
     """All pieces in the order of the input."""
     pieces, _ = finished_pieces(files)
     for name in tqdm(
         [name for unit in sorted(pieces) for name in pieces[unit]],
         desc="write",
         unit="piece",
-        disable=not sys.stderr.isatty(),
+        disable=quiet or not sys.stderr.isatty(),
         dynamic_ncols=True,
         leave=False,
     ):

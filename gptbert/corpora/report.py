@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gptbert.corpora.merge import COUNTS, Totals
+from gptbert.corpora.rejects import RejectList
 from gptbert.corpora.units import Tally
 from gptbert.pipeline.store_format import SPLITS
 
@@ -13,7 +14,7 @@ MANY_UNKNOWN = 0.02
 
 
 def build_report(
-    totals: Totals, tokenizer: dict[str, Any], inputs: dict[str, int]
+    totals: Totals, rejected: RejectList, tokenizer: dict[str, Any], inputs: dict[str, int]
 ) -> dict[str, Any]:
     """The report of a store, without what differs from run to run (times, workers)."""
     unknown, tokens = (sum(kept[k] for kept in totals.kept.values()) for k in ("unknown", "tokens"))
@@ -27,6 +28,7 @@ def build_report(
         "longest_document": {"tokens": length, "name": name},
         "duplicates": {"documents": totals.duplicates, "bytes": totals.duplicate_bytes},
         "rejects": _told(totals.rejects),
+        "rejected": {"files": rejected.files, "listed_in": rejected.names},
         "notes": _told(totals.notes),
     }
 
@@ -56,6 +58,8 @@ def _lines(report: dict[str, Any], path: str) -> Iterator[str]:
     )
     yield f"  exact duplicates dropped: {repeated['documents']:,} ({repeated['bytes']:,} bytes)"
     yield from _counted("not read", report["rejects"])
+    if listed := report.get("rejected", {}).get("listed_in"):
+        yield f"    each file with its reason: {', '.join(f'{path}/{name}' for name in listed)}"
     yield from _counted("noted", report["notes"])
     yield from _warnings(report)
     if "run" in report:

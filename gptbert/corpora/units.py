@@ -12,11 +12,12 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from gptbert.corpora.rejects import Grouping, Row
 from gptbert.datasets.documents import (
     Document,
     Reject,
@@ -32,6 +33,7 @@ from gptbert.pipeline.store_format import UNFINISHED, token_dtype
 from gptbert.tokenizers import Tokenizer, load_tokenizer
 
 SHOWN = 3  # examples of each kind of reject
+PIECE_ROWS = 20_000  # of rejects, at most, and one file's more
 
 # One document of a piece: number of sentences, hash and bytes of its text in UTF-8, whether it is
 # held out, words, and how many of its tokens are unknown.
@@ -47,6 +49,9 @@ DOCUMENT = np.dtype(
 )
 
 _NAME = re.compile(rf"{UNFINISHED}/(\d+)-(\d+)(-last)?\.npz")
+
+
+Encode = Callable[[str, str], list[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +107,8 @@ class Piece:
       tokens: uint16 or uint32 [T], documents end to end.
       sentences: uint32 [S], tokens of each sentence.
       documents: `DOCUMENT` [D].
-      told: `items` of the unit up to the end of this piece, `rejects`, `notes`, `longest`.
+      told: `items` of the unit up to the end of this piece, `rejects`, `notes`, `longest`, and of
+        `rejected` the `Row`s as lists.
     """
 
     tokens: np.ndarray
@@ -199,44 +205,55 @@ class UnitEncoder:
 class _Draft:
     """A piece in the making."""
 
-    def __init__(self, setup: Setup, tokenizer: Tokenizer, encode: Any, items: int) -> None:
+    def __init__(self, setup: Setup, tokenizer: Tokenizer, encode: Encode, items: int) -> None:
         self._setup, self._encode, self._unk = setup, encode, tokenizer.special.unk
         self._dtype = token_dtype(tokenizer.vocabulary_size)
         self._tokens: list[np.ndarray] = []
         self._sentences: list[int] = []
         self._documents: list[tuple[Any, ...]] = []
         self._rejects, self._notes = Tally(), Tally()
+        self._rejected, self._grouping = list[Row](), Grouping()
         self._longest: tuple[int, str] = (0, "")
         self._size, self.items = 0, items
 
     @property
     def is_full(self) -> bool:
-        return self._size >= self._setup.piece_tokens
+        return self._size >= self._setup.piece_tokens or len(self._rejected) >= PIECE_ROWS
 
     def add(self, item: Document | Reject) -> None:
         self.items += 1
         if isinstance(item, Reject):
             self._rejects.add(item.kind, f"{item.source}: {item.reason}")
+            self._reject(Row(item.file, item.reason, 1, item.source))
             return
         name = f"{item.source} ({item.id})"
         for note in item.notes:
             self._notes.add(note, name)
         words = len(item.text.split())
         if words < self._setup.min_words:
-            self._rejects.add(f"fewer than {self._setup.min_words} words", name)
+            self._leave_out(item, name, f"fewer than {self._setup.min_words} words")
             return
         sentences = [ids for ids in self._encode(item.text, item.format) if len(ids)]
         if not sentences:
-            self._rejects.add("no tokens", name)
+            self._leave_out(item, name, "no tokens")
             return
         self._keep(item.text, name, words, sentences)
 
+    def _leave_out(self, document: Document, name: str, reason: str) -> None:
+        self._rejects.add(reason, name)
+        self._reject(Row(document.source, reason, 1, name))
+
+    def _reject(self, row: Row) -> None:
+        self._rejected += self._grouping.add(row)
+
     def piece(self) -> Piece:
+        self._rejected += self._grouping.rest()
         told = {
             "items": self.items,
             "rejects": dataclasses.asdict(self._rejects),
             "notes": dataclasses.asdict(self._notes),
             "longest": self._longest,
+            "rejected": list(map(dataclasses.astuple, self._rejected)),
         }
         return Piece(
             np.concatenate([np.zeros(0, self._dtype), *self._tokens]),
@@ -267,9 +284,13 @@ def _items(unit: Sequence[Source]) -> Iterator[tuple[int, Document | Reject]]:
         before += source.bytes
 
 
-def _encoder(tokenizer: Any) -> Any:
-    """(text, format) -> ids of its sentences; only BERT's pairs are made of sentences."""
-    if tokenizer.kind != "wordpiece":
+def _encoder(tokenizer: Tokenizer) -> Encode:
+    """(text, format) -> ids of its sentences, where there is what BERT's pairs are made with.
+
+    Without [CLS], [SEP] and [MASK] a document is encoded in one go.
+    """
+    special = tokenizer.special
+    if None in (special.cls, special.sep, special.mask):
         return lambda text, _: tokenizer.encode_arrays([text])
 
     def encode(text: str, format: str) -> list[np.ndarray]:

@@ -21,13 +21,13 @@ from gptbert.corpora.prepare import cores
 from gptbert.corpora.word_counts import Counted, bar, count_sources
 from gptbert.datasets.document_types import TEXT_FIELD
 from gptbert.errors import UserError, nearest
-from gptbert.tokenizers import load_tokenizer
+from gptbert.tokenizers import Tokenizer, load_tokenizer
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.bpe_files import write_bpe
 from gptbert.tokenizers.files import write_wordpiece
 from gptbert.tokenizers.sentencepiece_model import write_sentencepiece
 from gptbert.tokenizers.train_bpe import train_bpe, train_byte_bpe
-from gptbert.tokenizers.train_merges import Merge, Watch
+from gptbert.tokenizers.train_merges import Merge, Watch, WrongSize
 from gptbert.tokenizers.train_sentencepiece import ALGORITHMS, train_sentencepiece
 from gptbert.tokenizers.train_wordpiece import train_wordpiece
 from gptbert.tokenizers.train_words import MOST_CHARACTERS
@@ -38,6 +38,12 @@ MAX_SIZE = 1_000_000  # a merge learner has a character for each entry; there ar
 # Distinct words that SentencePiece is given: with a million its unigram model takes many minutes.
 SENTENCEPIECE_WORDS = 300_000
 
+_FILES = {
+    "wordpiece": ("vocab.txt", "tokenizer.json", "tokenizer_config.json"),
+    "bpe": ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"),
+    "byte-bpe": ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"),
+    "sentencepiece": ("spiece.model", "tokenizer_config.json"),
+}
 _FEWEST_BYTES = 257
 _HOST = socket.gethostname()  # of several that write to one file system
 # `model_max_length` of the models that the kinds belong to.
@@ -191,6 +197,26 @@ Trained = tuple[Callable[[Path], None], int | None, int]  # writes it; its merge
 
 
 def _train(request: Request, counted: Counted, quiet: bool) -> Trained:
+    try:
+        return _learn(request, counted, quiet)
+    except WrongSize as error:
+        raise _with_a_size_that_works(error, request, counted) from None
+
+
+def _with_a_size_that_works(error: WrongSize, request: Request, counted: Counted) -> WrongSize:
+    """The error with a size that is not refused in its turn, for its other number of characters."""
+    tried, other = request, dataclasses.replace(request, size=error.size)
+    while other.characters != tried.characters:
+        try:
+            _learn(other, counted, quiet=True)
+            break
+        except WrongSize as again:
+            error, tried = again, other
+            other = dataclasses.replace(request, size=error.size)
+    return error.of(request.entries)
+
+
+def _learn(request: Request, counted: Counted, quiet: bool) -> Trained:
     if request.kind == "sentencepiece":
         return _train_sentencepiece(request, counted, quiet)
     words, size, alphabet = counted.counts.words, request.entries, request.characters
@@ -241,17 +267,19 @@ def _watch(quiet: bool) -> Watch:
 
 
 def _check_output(output: Path, request: Request) -> None:
-    """Refuses, before any work, a folder that will not be written to in the end."""
+    """Refuses, before any work, a folder that will not be written to in the end.
+
+    Some files of such a vocabulary, too few to be loaded, may be what the same command left when it
+    was killed while it moved them: then what is made decides (`_place`).
+    """
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file; expected a new or empty folder")
-    held = sorted(path.name for path in output.iterdir()) if output.exists() else []
+    held = {path.name for path in output.iterdir()} if output.exists() else set()
     if held:
-        try:
-            there = load_tokenizer(output)
-        except UserError:
-            shown = ", ".join(held[:5]) + (", ..." if len(held) > 5 else "")
-            raise UserError(f"{output} holds {shown}; expected a new or empty folder") from None
-        if (there.kind, there.vocabulary_size) != (request.kind, request.entries):
+        there = _loaded(output)
+        if there is None and not held < set(_FILES[request.kind]):
+            raise _another(output)
+        if there and (there.kind, there.vocabulary_size) != (request.kind, request.entries):
             raise _another(output)
     home = _home(output)
     if not home.is_dir():
@@ -327,8 +355,20 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files}
 
 
+def _loaded(output: Path) -> Tokenizer | None:
+    """The vocabulary in a folder; None where none can be loaded."""
+    try:
+        return load_tokenizer(output)
+    except UserError:
+        return None
+
+
 def _another(output: Path) -> UserError:
-    there = load_tokenizer(output)
+    there = _loaded(output)
+    if there is None:
+        held = sorted(path.name for path in output.iterdir() if not path.name.endswith(".partial"))
+        shown = ", ".join(held[:5]) + (", ..." if len(held) > 5 else "")
+        return UserError(f"{output} holds {shown}; expected a new or empty folder")
     return UserError(
         f"{output} holds another vocabulary ({there.kind}, {there.vocabulary_size:,} entries); "
         "expected a new or empty folder: name another --output or remove this one"

@@ -3,9 +3,9 @@
 | format | a document is | its lines |
 | --- | --- | --- |
 | `text` | a file | as they are; hard-wrapped prose is joined to paragraphs and says so in a note |
-| `paragraphs` | what stands between blank lines (Google's form: a sentence a line) | as they are |
+| `paragraphs` | what stands between blank lines (Google's form: a sentence a line) | as in `text` |
 | `markdown` | a file | see `document_markup.py`: paragraphs joined, marks and head dropped |
-| `gutenberg` | a book | as `markdown`, and heads and feet of books dropped |
+| `gutenberg` | a book, of several in a file each | as `markdown`; heads and feet are dropped |
 | `wikiextractor` | `<doc id= url= title=>` to `</doc>` | without the repeated title, unescaped |
 | `jsonl` | a line, its field `text` or the one named | as they are |
 
@@ -21,12 +21,22 @@ from collections.abc import Callable, Iterator
 from html.entities import html5
 from pathlib import PurePosixPath
 
-from gptbert.datasets.document_markup import read_book, read_markdown, unwrap
-from gptbert.datasets.document_streams import ByteStream
+from gptbert.datasets.document_books import read_books
+from gptbert.datasets.document_markup import (
+    UNWRAPPED,
+    is_wrapped,
+    join_lines,
+    read_markdown,
+    unwrap,
+)
+from gptbert.datasets.document_streams import HEAD, ByteStream
 from gptbert.datasets.document_types import UTF8_MARK, Document, ReadOptions, Reject, printable
 from gptbert.errors import shown
 
 _ATTRIBUTE = re.compile(r'(\w+)="(.*?)"(?=\s+\w+="|\s*>\s*$)')
+# The tag is the line; if something else ends the line, what precedes that.
+_TAG = re.compile(r'<doc [^\n]*"[ \t]*>[ \t\r]*(?=\n|\Z)|<doc [^\n]*?"[ \t]*>|[^\n]*')
+_CLOSING = re.compile(rb"</doc>(?=\s*(?:\Z|<doc ))")
 # A tag has an id, an address and a title.
 _TAG_LENGTH = 4096
 # WikiExtractor writes `&amp;`, `&lt;` and `&gt;`; a mere `&` in front of a word is none of its.
@@ -96,11 +106,6 @@ class _Maker:
         id = id if len(id) <= _ID_LENGTH else f"{id[: _ID_LENGTH - 1]}…"
         return Document(id, text, source, self.format, end, notes)
 
-    def decoded(self, id: str, line: int, raw: bytes) -> Document | Reject:
-        """Makes a document of bytes."""
-        text = self.decode(line, raw)
-        return text if isinstance(text, Reject) else self.document(id, line, text)
-
     def decode(self, line: int, raw: bytes) -> str | Reject:
         """Bytes that begin at a line -> text, or why not."""
         if len(raw) > self.limit:
@@ -117,7 +122,7 @@ class _Maker:
             return self.reject(at, f"not UTF-8 ({byte})")
 
     def reject(self, line: int, reason: str) -> Reject:
-        return Reject(f"{self.stream.name}:{line}", reason, self.stream.consumed())
+        return Reject(f"{self.stream.name}:{line}", reason, self.stream.consumed(), line)
 
 
 Transform = Callable[[str], tuple[str, tuple[str, ...]]]
@@ -125,20 +130,37 @@ Transform = Callable[[str], tuple[str, tuple[str, ...]]]
 
 def _read_whole(transform: Transform) -> Callable[[_Maker], Iterator[Document | Reject]]:
     def read(make: _Maker) -> Iterator[Document | Reject]:
-        raw = make.stream.read(make.limit + 1)
-        text = make.decode(1, raw.removeprefix(UTF8_MARK))
+        text = _whole_text(make)
         if isinstance(text, Reject):
             yield text
         elif not text.isspace() and text:
-            text, notes = transform(text.replace("\r\n", "\n"))
+            text, notes = transform(text)
             yield make.document(PurePosixPath(make.stream.path).name, 1, text, notes)
 
     return read
 
 
+def _read_books(make: _Maker) -> Iterator[Document | Reject]:
+    text = _whole_text(make)
+    if isinstance(text, Reject):
+        yield text
+    elif not text.isspace() and text:
+        name = PurePosixPath(make.stream.path).name
+        for number, (book, notes) in enumerate(read_books(text)):
+            id = f"{name}, text {number + 1}" if number else name
+            yield make.document(id, 1, book, notes)
+
+
+def _whole_text(make: _Maker) -> str | Reject:
+    raw = make.stream.read(make.limit + 1)
+    text = make.decode(1, raw.removeprefix(UTF8_MARK))
+    return text if isinstance(text, Reject) else text.replace("\r\n", "\n")
+
+
 def _read_paragraphs(make: _Maker) -> Iterator[Document | Reject]:
     block: list[bytes] = []
     first = size = 0
+    wrapped = _has_wrapped_lines(make.stream.head)
     for raw in make.lines():
         if not raw.isspace():
             first = first if block else make.stream.line
@@ -147,10 +169,26 @@ def _read_paragraphs(make: _Maker) -> Iterator[Document | Reject]:
             if size - len(raw) <= make.limit:
                 block.append(raw)
         elif block:
-            yield make.decoded(str(first), first, b"".join(block))
+            yield _paragraph(make, first, block, wrapped)
             block, size = [], 0
     if block:
-        yield make.decoded(str(first), first, b"".join(block))
+        yield _paragraph(make, first, block, wrapped)
+
+
+def _has_wrapped_lines(head: bytes) -> bool:
+    """Whether lines were cut at a column, so that none of them is a sentence."""
+    text = head.decode("utf-8", "replace").replace("\r\n", "\n")
+    return is_wrapped(text.rpartition("\n")[0] if len(head) == HEAD else text)
+
+
+def _paragraph(make: _Maker, first: int, block: list[bytes], wrapped: bool) -> Document | Reject:
+    text = make.decode(first, b"".join(block))
+    if isinstance(text, Reject):
+        return text
+    if wrapped and len(block) > 1:
+        text = join_lines(text.replace("\r\n", "\n"))
+        return make.document(str(first), first, text, UNWRAPPED)
+    return make.document(str(first), first, text)
 
 
 def _read_jsonl(make: _Maker) -> Iterator[Document | Reject]:
@@ -192,7 +230,7 @@ def _read_wikiextractor(make: _Maker) -> Iterator[Document | Reject]:
     body: list[bytes] = []
     first = size = 0
     inside = outside = False
-    for raw in make.lines():
+    for raw in _wiki_lines(make):
         if raw.startswith(b"<doc "):
             if inside:
                 yield make.reject(first, "<doc …> without </doc>")
@@ -213,12 +251,29 @@ def _read_wikiextractor(make: _Maker) -> Iterator[Document | Reject]:
         yield make.reject(first, "<doc …> without </doc>")
 
 
+def _wiki_lines(make: _Maker) -> Iterator[bytes]:
+    """Yields lines, those cut that end a document behind its text or hold several."""
+    for raw in make.lines():
+        begin = 0
+        for closing in _CLOSING.finditer(raw) if b"</doc>" in raw else ():
+            if text := raw[begin : closing.start()].lstrip():
+                yield text
+            yield closing[0]
+            begin = closing.end()
+        if not begin:
+            yield raw
+        elif rest := raw[begin:].lstrip():
+            yield rest
+
+
 def _wiki_document(make: _Maker, first: int, body: list[bytes]) -> Document | Reject:
     text = make.decode(first, b"".join(body))
     if isinstance(text, Reject):
         return text
-    tag, _, text = text.partition("\n")
-    attributes = dict(_ATTRIBUTE.findall(tag[:_TAG_LENGTH]))
+    tag = _TAG.match(text)
+    assert tag is not None, "the pattern matches any line"
+    attributes = dict(_ATTRIBUTE.findall(tag[0][:_TAG_LENGTH]))
+    text = text[tag.end() :].lstrip(" \t\r").removeprefix("\n")
     title, _, rest = text.partition("\n")
     named = attributes.get("title", "").strip()
     if {title.strip(), _unescape(title).strip()} & {named, html.unescape(named)}:
@@ -243,7 +298,7 @@ _READERS: dict[str, Callable[[_Maker], Iterator[Document | Reject]]] = {
     "text": _read_whole(unwrap),
     "paragraphs": _read_paragraphs,
     "markdown": _read_whole(read_markdown),
-    "gutenberg": _read_whole(read_book),
+    "gutenberg": _read_books,
     "wikiextractor": _read_wikiextractor,
     "jsonl": _read_jsonl,
 }

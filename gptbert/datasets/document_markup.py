@@ -1,11 +1,10 @@
-"""Markdown, books and hard-wrapped prose -> plain text, one paragraph or heading a line.
+"""Markdown and hard-wrapped prose -> plain text, one paragraph or heading a line.
 
 A paragraph ends at a blank line, a heading or a rule; its lines are joined by blanks (verse too).
 Blocks are set apart by an empty line. Dropped are marks, never words: `#` of headings, `_` and `*`
 of emphasis, `>` of quotations, `-`, `+`, `*` of lists, rules, the addresses of links and pictures.
-Code keeps its lines and loses its fences; a fence that nothing closes is a rule or text. Heads and
-feet go: YAML front matter, the head `# Title: …  ## Author: …  ## Year: …  ---`, and what Project
-Gutenberg puts around a book.
+Code keeps its lines and loses its fences; a fence that nothing closes is a rule or text. Heads go:
+YAML front matter, and `# Title: …  ## Author: …  ## Year: …  ---` of books.
 """
 
 from __future__ import annotations
@@ -19,26 +18,9 @@ _FRONT_MATTER = re.compile(
     r"\A---[ ]*\n(?:(?!---|\.\.\.)(?:[\w'\"][^\n:]*:|[ \t]|- |#|(?=\n))[^\n]*\n){0,200}+"
     r"(?:---|\.\.\.)[ ]*\n"
 )
-_BOOK_HEAD = re.compile(
+BOOK_HEAD = re.compile(
     r"\A\s*# Title:[^\n]*\n(?:\n*## [A-Z]\w*:[^\n]*\n)*(?:\n*-{3,}[ ]*(?:\n|\Z))?"
 )
-_START = re.compile(
-    r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^*]{0,600}\*\*\*"
-    r"|^\*END\* ?THE SMALL PRINT![^\n]*",
-    re.MULTILINE,
-)
-_START_WORDS = ("PROJECT GUTENBERG", "SMALL PRINT!")
-_END = re.compile(
-    r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG"
-    r"|^(?:\*\*\* ?)?End of (?:the |this )?Project Gutenberg",
-    re.MULTILINE | re.IGNORECASE,
-)
-_CREDITS = re.compile(
-    r"\A\s*(?:This e-?(?:text|book) was )?(?:produced|prepared|transcribed|e-?text prepared) by"
-    r"[^\n]*+\n(?:[ \t]*+\S[^\n]*+\n)*+",
-    re.IGNORECASE,
-)
-_PICTURE = re.compile(r"\[Illustration(?::[^\]]{0,500})?\]")
 
 _HEADING = re.compile(r"#{1,6}(?:\s+|$)(.*)", re.DOTALL)
 _RULE = re.compile(r"(?:[-*_=][ \t]*+){3,}+")
@@ -63,57 +45,41 @@ _LINE = re.compile(r"[^\n]*\n?")
 _BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 _LINE_END = re.compile(r"\n[ \t]*")
 _SAMPLE = 1 << 18
-
-
-def is_book(head: str) -> bool:
-    """Whether a text begins as a book of Project Gutenberg or of a Markdown library does."""
-    return bool(_BOOK_HEAD.match(head) or _start(head))
-
-
-def read_book(text: str) -> tuple[str, Notes]:
-    """Returns the text between a book's head and foot, as `read_markdown`, and what was missing."""
-    notes: Notes = ()
-    if start := _start(text):
-        text = text[start.end() :]
-        end = _END.search(text)
-        text = _CREDITS.sub("", text[: end.start()] if end else text)
-        notes = () if end else ("a book without an end mark",)
-    elif not _BOOK_HEAD.match(text):
-        notes = ("a book without a head that is known",)
-    if "[Illustration" in text:
-        text = _PICTURE.sub("", text)
-    return read_markdown(text)[0], notes
-
-
-def _start(text: str) -> re.Match[str] | None:
-    """The end of what Project Gutenberg puts before a book."""
-    return _START.search(text) if any(word in text for word in _START_WORDS) else None
+UNWRAPPED: Notes = ("hard-wrapped lines joined to paragraphs",)
 
 
 def read_markdown(text: str) -> tuple[str, Notes]:
     """Returns the text without marks; paragraphs and headings are lines, an empty one between."""
     text = _FRONT_MATTER.sub("", text, count=1)
-    text = _BOOK_HEAD.sub("", text, count=1)
+    text = BOOK_HEAD.sub("", text, count=1)
     return "\n\n".join(filter(None, _blocks(text))), ()
 
 
 def unwrap(text: str) -> tuple[str, Notes]:
-    """Joins the lines of prose wrapped at a column; other text comes back as it is.
+    """Joins the lines of prose wrapped at a column; other text comes back as it is."""
+    if not is_wrapped(text[:_SAMPLE].rpartition("\n")[0] if len(text) > _SAMPLE else text):
+        return text, ()
+    return "\n\n".join(map(join_lines, _BLANK_LINES.split(text))), UNWRAPPED
 
-    Wrapped prose: most lines of its paragraphs but the last are 50 to 100 characters long, nearly
-    none is longer, and fewer than half of them end in punctuation.
+
+def join_lines(paragraph: str) -> str:
+    """A paragraph in one line."""
+    return _LINE_END.sub(" ", paragraph)
+
+
+def is_wrapped(text: str) -> bool:
+    """Whether text is prose wrapped at a column.
+
+    Most lines of its paragraphs but the last are 50 to 100 characters long, none is much longer,
+    and fewer than half of them end in punctuation.
     """
-    sample = text[:_SAMPLE].rpartition("\n")[0] if len(text) > _SAMPLE else text
-    blocks = [block.split("\n") for block in _BLANK_LINES.split(sample)]
+    blocks = [block.split("\n") for block in _BLANK_LINES.split(text)]
     inner = [line for block in blocks for line in block[:-1]]
     if len(inner) < 4 or any(len(line) > 200 for line in inner):
-        return text, ()
+        return False
     wrapped = sum(50 <= len(line) <= 100 for line in inner)
     stops = sum(bool(_STOP.search(line)) for line in inner)
-    if wrapped < 0.8 * len(inner) or stops >= 0.5 * len(inner):
-        return text, ()
-    joined = (_LINE_END.sub(" ", block) for block in _BLANK_LINES.split(text))
-    return "\n\n".join(joined), ("hard-wrapped lines joined to paragraphs",)
+    return wrapped >= 0.8 * len(inner) and stops < 0.5 * len(inner)
 
 
 def _blocks(text: str) -> Iterator[str]:

@@ -18,7 +18,13 @@ from gptbert.errors import UserError, nearest
 
 
 def expand(pattern: str) -> Iterator[tuple[str, str]]:
-    """Yields (path, problem) of the files that a pattern names."""
+    """Yields (path, problem) of the files that a pattern names.
+
+    Raises:
+      UserError: The pattern is empty, which the current folder is not meant by, or an address.
+    """
+    if not pattern:
+        raise UserError("an input without a name; expected a file, a folder or a glob of raw text")
     if "://" in pattern:
         raise UserError(f"{pattern}: raw text is read from local files; copy it here first")
     path = os.path.expanduser(pattern)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from gptbert.datasets.document_markup import is_book
+from gptbert.datasets.document_books import is_book
 from gptbert.datasets.document_types import UTF8_MARK, Unreadable
 
 # No single work in English is longer; a larger plain file is a collection.

@@ -121,17 +121,20 @@ def find_sources(
     options = ReadOptions(format, text_field, max_document_bytes)
     found: dict[str, str] = {}
     for pattern in patterns:
-        matches = dict(expand(pattern))
+        matches = list(expand(pattern))
         if not matches:
             raise UserError(nothing_found(pattern))
-        found.update(matches)
+        for path, problem in matches:
+            # A hidden file is a problem of the folder around it, and none where it is named.
+            found[path] = min(found.get(path, problem), problem)
     sources: list[Source] = []
     seen: set[str] = set()
     for path in sorted(found):
-        real = os.path.realpath(path)
-        if not found[path] and real in seen:
-            continue
-        seen.add(real)
+        if not found[path]:
+            real = os.path.realpath(path)
+            if real in seen:
+                continue
+            seen.add(real)
         sources.extend(_sources(path, found[path], options, part_bytes))
     return sources
 

@@ -17,7 +17,8 @@ class Document:
 
     Attributes:
       id: Its name within `source`: WikiExtractor's id, JSONL's field `id`, else the number of its
-        first line; a whole file has its own name.
+        first line; a whole file has its own name, and so has the first of several books in it, the
+        next ones `NAME, text 2` and so on.
       text: Valid Unicode without NUL, lines end at `\\n`, no white space at either end, never
         empty. A line is a paragraph, a heading or, where the file has it so, a sentence.
       source: `FILE` or `ARCHIVE:MEMBER`, with `[start:stop]` (bytes) for a part of a large file.
@@ -43,11 +44,18 @@ class Reject:
         of a file from the first byte of the part).
       reason: A fixed phrase; what differs from case to case follows in parentheses.
       end: As in `Document`.
+      line: The line that `source` ends with; 0 for none.
     """
 
     source: str
     reason: str
     end: int = 0
+    line: int = 0
+
+    @property
+    def file(self) -> str:
+        """`source` without the line."""
+        return self.source.removesuffix(f":{self.line}") if self.line else self.source
 
     @property
     def kind(self) -> str:

@@ -56,12 +56,20 @@ def read_documents(source: Source) -> Iterator[Document | Reject]:
         start, size = source.start, source.bytes
         stream = ByteStream(source.name, source.path, raw, lambda: min(file.tell() - start, size))
         file.seek(start)
-        yield from _read(stream, source.options)
+        yield from _read(stream, source.options, is_part=source.is_part)
 
 
-def _read(stream: ByteStream, options: ReadOptions, depth: int = 0) -> Iterator[Document | Reject]:
-    """Yields what is in a file or member; what ends its reading becomes the last `Reject`."""
+def _read(
+    stream: ByteStream, options: ReadOptions, depth: int = 0, is_part: bool = False
+) -> Iterator[Document | Reject]:
+    """Yields what is in a file or member; what ends its reading becomes the last `Reject`.
+
+    A part is of the format that its file was recognised as, whatever the part begins with.
+    """
     try:
+        if is_part:
+            yield from read_format(stream, options.format, options)
+            return
         stream = _decompressed(stream)
         if is_tar(stream.head) or (tar_named(stream.path) and stream.head):
             yield from _read_archive(stream, options, depth)
@@ -69,7 +77,7 @@ def _read(stream: ByteStream, options: ReadOptions, depth: int = 0) -> Iterator[
             yield from read_format(stream, _format(stream, options.format), options)
     except (*DAMAGE, ValueError) as error:
         line = f":{stream.line}" if stream.line else ""
-        yield Reject(stream.name + line, damage_reason(error), stream.consumed())
+        yield Reject(stream.name + line, damage_reason(error), stream.consumed(), stream.line)
 
 
 def _decompressed(stream: ByteStream) -> ByteStream:

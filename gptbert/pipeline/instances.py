@@ -187,8 +187,9 @@ def _without_pairs(store: TokenStore) -> str:
     )
     if store.tokenizer_kind != "wordpiece":
         return (
-            f"{found}: only a wordpiece tokenizer keeps sentences apart, and this store was made "
-            f"with {store.tokenizer_kind}; expected a store made with wordpiece, or "
+            f"{found}: sentences are kept apart for a tokenizer with [CLS], [SEP] and [MASK] "
+            f"(wordpiece, or sentencepiece as trained here), and this store's is "
+            f"{store.tokenizer_kind}; expected a store made with one of these, or "
             "--config.objective=mlm"
         )
     helps = (

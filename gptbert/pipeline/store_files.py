@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
@@ -149,35 +150,50 @@ class ObjectFiles:
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         whole = start == 0 and stop is None
         bounds = {} if whole else {"start": start, "end": stop}
-        return cast(bytes, self._system.cat_file(f"{self._root}/{name}", **bounds))
+        with self._telling("read", name):
+            return cast(bytes, self._system.cat_file(f"{self._root}/{name}", **bounds))
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        try:
+        with self._telling("write", name):
             # Only file systems with real folders need this; elsewhere it does nothing.
             self._system.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
             self._system.pipe_file(f"{self._root}/{name}", bytes(data))
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self.path}/{name}: {error.strerror or error}"
-            ) from error
 
     def size(self, name: str) -> int | None:
         try:
-            return cast(int, self._system.info(f"{self._root}/{name}")["size"])
+            with self._telling("read", name):
+                return cast(int, self._system.info(f"{self._root}/{name}")["size"])
         except FileNotFoundError:
             return None
 
     def names(self, folder: str) -> list[str]:
-        self._system.invalidate_cache()
         try:
-            found = self._system.find(f"{self._root}/{folder}")
+            with self._telling("list", folder):
+                self._system.invalidate_cache()
+                found = self._system.find(f"{self._root}/{folder}")
         except FileNotFoundError:
             return []
         return sorted(name.removeprefix(self._root + "/") for name in found)
 
     def delete(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self._telling("remove", name):
             self._system.rm_file(f"{self._root}/{name}")
         if "file" in self._system.protocol and "/" in name:
             with contextlib.suppress(OSError):  # not empty yet; object stores have no folders
                 self._system.rmdir(f"{self._root}/{name}".rpartition("/")[0])
+
+    @contextlib.contextmanager
+    def _telling(self, act: str, name: str) -> Iterator[None]:
+        """Tells in one sentence what a store refuses: login, network, quota.
+
+        Each file system of fsspec raises errors of its own for these, many of them no OSError.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise UserError(
+                f"cannot {act} {self.path}/{name}: {reason or type(error).__name__}"
+            ) from error

@@ -7,6 +7,7 @@
     heldout/00000.tokens ... the same for the held-out share
     tokenizer/               the tokenizer, as Hugging Face loaders read it
     report.json              what was read and what was not
+    rejects.jsonl            which files were not read, or not all of them, and why; not hashed
     plan.json                what it is made of, written first: an unfinished store is known by it
 
 Documents are never cut by the end of a shard. The manifest has every file's size and SHA-256 and a

@@ -44,10 +44,12 @@ def load_tokenizer(path: str | os.PathLike[str], *, lowercase: bool | None = Non
         kind, what it does anyway, or None.
 
     Raises:
-      UserError: Nothing there, files of several kinds or that contradict each other, not UTF-8,
-        repeated entries, gaps in the ids, missing special tokens, rules that are not implemented,
-        files that are for another class of tokenizer.
+      UserError: No name, nothing there, files of several kinds or that contradict each other, not
+        UTF-8, repeated entries, gaps in the ids, missing special tokens, rules that are not
+        implemented, files that are for another class of tokenizer.
     """
+    if not os.fspath(path):
+        raise UserError("a tokenizer without a name; expected a folder or one of its files")
     kind = _kind_of(Path(path))
     if kind == "wordpiece":
         return WordPiece(*files.read_wordpiece(path, lowercase))
@@ -117,4 +119,8 @@ def _kind_of_folder(folder: Path) -> str:
 
 def _kind_of_json(path: Path) -> str:
     model = files.read_json(path).get("model")
-    return "bpe" if isinstance(model, dict) and model.get("type") == "BPE" else "wordpiece"
+    if not isinstance(model, dict):
+        return "wordpiece"
+    # The files of 2019, GPT-2's among them, do not name their model.
+    unnamed = "BPE" if "merges" in model else "WordPiece"
+    return "bpe" if (model.get("type") or unnamed) == "BPE" else "wordpiece"

@@ -23,6 +23,25 @@ from gptbert.errors import UserError
 FEWEST = 2
 
 
+class WrongSize(UserError):
+    """A vocabulary of this size cannot be learnt from the text.
+
+    Attributes:
+      size: One that can, if as many characters are entries.
+    """
+
+    def __init__(self, asked: int, problem: str, bound: str, size: int, otherwise: str) -> None:
+        """`problem` is said of the entries asked for, `bound` (at least, at most) of `size`."""
+        super().__init__(
+            f"{asked:,} entries are {problem}; expected {bound} --size={size}, or {otherwise}"
+        )
+        self._told, self.size = (problem, bound, size, otherwise), size
+
+    def of(self, asked: int) -> WrongSize:
+        """The same of another size that was asked for."""
+        return WrongSize(asked, *self._told)
+
+
 @dataclasses.dataclass(frozen=True)
 class Merge:
     """One step: `first` and `second` are joined into `name`, which may be an entry already."""
@@ -148,6 +167,12 @@ def unwatched(merges: Iterable[Merge], total: int) -> Iterable[Merge]:
     return merges
 
 
+def too_few(asked: int, needed: int) -> WrongSize:
+    """The error for fewer entries than there are single characters and special tokens."""
+    problem = f"too few: {needed:,} are needed for single characters and special tokens alone"
+    return WrongSize(asked, problem, "at least", needed, "a smaller --alphabet")
+
+
 def grow(
     start: Sequence[str], learner: MergeLearner, size: int, watch: Watch = unwatched
 ) -> tuple[list[str], list[tuple[str, str]]]:
@@ -158,15 +183,11 @@ def grow(
       more than the new entries where two merges give the same.
 
     Raises:
-      UserError: `start` has more entries than `size`, or the text does not give as many.
+      WrongSize: `start` has more entries than `size`, or the text does not give as many.
     """
     entries, merges = dict.fromkeys(start), []
     if len(entries) > size:
-        raise UserError(
-            f"{size:,} entries are too few: {len(entries):,} are needed for single characters and "
-            f"special tokens alone; expected at least --size={len(entries)}, or a smaller "
-            "--alphabet"
-        )
+        raise too_few(size, len(entries))
     if len(entries) < size:
         for merge in watch(learner.merges(), size - len(entries)):
             merges.append((merge.first, merge.second))
@@ -174,8 +195,11 @@ def grow(
             if len(entries) == size:
                 break
     if len(entries) < size:
-        raise UserError(
-            f"{size:,} entries are too many: the text gives {len(entries):,} in which no piece "
-            f"was seen only once; expected at most --size={len(entries)}, or more text"
+        raise WrongSize(
+            size,
+            f"too many: the text gives {len(entries):,} in which no piece was seen only once",
+            "at most",
+            len(entries),
+            "more text",
         )
     return list(entries), merges

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptbert.errors import UserError
+from gptbert.tokenizers.train_merges import WrongSize, too_few
 from gptbert.tokenizers.train_words import keep_alphabet
 
 ALGORITHMS = ("unigram", "bpe")
@@ -101,14 +102,7 @@ def _train(words: Mapping[str, int], size: int, algorithm: str, lowercase: bool)
 
 def _explained(message: str, size: int) -> UserError:
     if found := _TOO_LARGE.search(message):
-        return UserError(
-            f"{size:,} entries are too many for the text; expected at most --size={found[1]}, or "
-            "more text"
-        )
+        return WrongSize(size, "too many for the text", "at most", int(found[1]), "more text")
     if found := _TOO_SMALL.search(message):
-        return UserError(
-            f"{size:,} entries are too few: {int(found[2]):,} are needed for single characters "
-            f"and special tokens alone; expected at least --size={found[2]}, or a smaller "
-            "--alphabet"
-        )
+        return too_few(size, int(found[2]))
     return UserError(f"SentencePiece cannot learn {size:,} entries: {' '.join(message.split())}")

@@ -122,6 +122,20 @@ def test_reads_compressed_files(
         capsysbinary.readouterr()  # what came before the cut was printed
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(
+    vocab: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    tiny_bpe.gpt2().save(tmp_path / "bytes")
+    (tmp_path / "plain").write_bytes(b"The\n\xef\xbb\xbfThe\n")
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbfThe\n\xef\xbb\xbfThe\n")
+    told = []
+    for name in ("plain", "marked"):
+        tokenize.main([f"--tokenizer={tmp_path / 'bytes'}", f"--input={tmp_path / name}"])
+        told.append(capsysbinary.readouterr().out)
+    first, second = told[0].splitlines()
+    assert told[0] == told[1] and first != second
+
+
 def test_refuses_missing_files(vocab: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*/none: No such file"):
         tokenize.main([vocab, f"--input={tmp_path / 'none'}"])
@@ -248,3 +262,9 @@ def test_the_folder_of_a_run_keeps_its_tokenizer(
     Path(vocab.partition("=")[2]).rename(tmp_path / "tokenizer" / "vocab.txt")
     assert tokenize.main([f"--tokenizer={tmp_path}", "playing"]) == 0
     assert capsysbinary.readouterr().out == b"play ##ing\n"
+
+
+def test_standard_input_that_is_closed(vocab: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UserError, match="standard input is closed; expected TEXT"):
+        tokenize.main([vocab])

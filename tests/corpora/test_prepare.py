@@ -9,21 +9,24 @@ import os
 import re
 import shutil
 import sys
-import time
+import types
 
 import numpy as np
 import pytest
 
 from gptbert.cli import main
 from gptbert.corpora import prepare as module
+from gptbert.corpora import vocabulary
 from gptbert.corpora.merge import Seen
 from gptbert.corpora.prepare import Request
 from gptbert.corpora.report import summary
+from gptbert.corpora.units import _encoder
 from gptbert.datasets.documents import document_hash, is_held_out
 from gptbert.datasets.sentences import split_sentences
 from gptbert.errors import UserError
+from gptbert.pipeline.instances import has_pairs
 from gptbert.pipeline.store import TokenStore
-from gptbert.tokenizers import load_tokenizer
+from gptbert.tokenizers import SpecialTokens, load_tokenizer
 from tests.tiny_corpus import WORDS, content, prepare, write_corpus, write_vocabulary
 
 
@@ -162,19 +165,38 @@ def test_rejects_have_reasons(corpus, tmp_path, monkeypatch, capsys):
     assert "not read: 3\n" in summary(report, "store")
 
 
-def test_only_bert_cuts_documents_into_sentences():
-    from gptbert.corpora.units import _encoder
-
-    class Stub:
-        kind = "byte-bpe"
-
-        def encode_arrays(self, texts):
-            return [np.array(list(text.encode())) for text in texts]
-
+@pytest.mark.parametrize(
+    ("special", "count"),
+    [
+        (SpecialTokens(), 1),
+        (SpecialTokens(cls=2, sep=3), 1),
+        (SpecialTokens(cls=2, sep=3, mask=4), 3),
+    ],
+)
+def test_what_can_be_berts_is_cut_into_sentences(special, count):
+    tokenizer = types.SimpleNamespace(
+        special=special,
+        encode_arrays=lambda texts: [np.array(list(text.encode())) for text in texts],
+    )
     text = "The one. They are.\nIt was."
-    assert [ids.tolist() for ids in _encoder(Stub())(text, "text")] == [list(text.encode())]
-    Stub.kind = "wordpiece"
-    assert len(_encoder(Stub())(text, "text")) == 3
+    found = _encoder(tokenizer)(text, "text")
+    assert len(found) == count
+    whole = text if count == 1 else "The one.They are.It was."
+    assert np.concatenate(found).tobytes() == np.array(list(whole.encode())).tobytes()
+
+
+def test_sentencepiece_keeps_sentences_apart(corpus, tmp_path, monkeypatch):
+    """With [CLS], [SEP] and [MASK] it may be BERT's."""
+    request = vocabulary.Request(
+        "sentencepiece", (str(corpus),), str(tmp_path / "pieces"), size=40, workers=1
+    )
+    vocabulary.train_vocabulary(request, quiet=True)
+    prepare(monkeypatch, tmp_path, tokenizer=str(tmp_path / "pieces"), held_out=0.0)
+    store = TokenStore.open(tmp_path / "store")
+    tokenizer = load_tokenizer(tmp_path / "pieces")
+    texts = [path.read_text() for path in sorted(corpus.iterdir())]
+    assert documents(store) == [tokenizer.encode_batch(split_sentences(text)) for text in texts]
+    assert has_pairs(store)
 
 
 def test_an_object_store_takes_it_too(corpus, tmp_path, monkeypatch):
@@ -253,18 +275,31 @@ def test_a_folder_of_something_else_is_refused(corpus, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_tells_speed_and_time_left(monkeypatch, terminal):
-    told = io.StringIO()
+    told, now = io.StringIO(), [100.0]
     told.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", told)
-    monkeypatch.setattr(module, "_LINE_EVERY", -1.0)
+    monkeypatch.setattr(module, "_LINE_EVERY", 1.0)
+    for clock in ("tqdm.std.time", "gptbert.corpora.prepare.time.monotonic"):
+        monkeypatch.setattr(clock, lambda: now[0])
     with module._Progress(total=10_000_000, done=2_000_000, quiet=False) as progress:
-        time.sleep(0.15)
-        progress.show(0, 1_000_000)
-        time.sleep(0.15)
-        progress.show(1, 4_000_000)
-    assert "MB/s" in told.getvalue()
-    wanted = r"7.00M/10.0M \[00:00<" if terminal else r"encoded 7 of 10 MB at .* 0 min left\n$"
-    assert re.search(wanted, told.getvalue())
+        for unit, read in ((0, 1_000_000), (1, 4_000_000)):
+            now[0] += 2.0
+            progress.show(unit, read)
+    if terminal:
+        assert re.search(r"7.00M/10.0M \[00:04<00:02, 1.\d\dMB/s\]", told.getvalue())
+    else:
+        assert told.getvalue().endswith("encoded 7 of 10 MB at 1.2 MB/s, 0 min left\n")
+
+
+def test_quiet_is_quiet_on_a_terminal_too(corpus, tmp_path, monkeypatch):
+    told = io.StringIO()
+    told.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", told)
+    prepare(monkeypatch, tmp_path, "quiet")
+    assert told.getvalue() == ""
+    monkeypatch.setattr("tests.tiny_corpus.QUIET", False)
+    prepare(monkeypatch, tmp_path, "told")
+    assert "encode" in told.getvalue() and "write" in told.getvalue()
 
 
 def test_nothing_to_train_on(corpus, tmp_path, monkeypatch):
@@ -273,6 +308,7 @@ def test_nothing_to_train_on(corpus, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="all 30 documents fell to the held-out share"):
         prepare(monkeypatch, tmp_path, held_out=1 - 1e-12)
     # Nothing of these is left in the way of a better command.
+    assert not list(tmp_path.glob("store/*"))
     assert prepare(monkeypatch, tmp_path)["train"]["documents"] > 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -26,9 +27,20 @@ def whole(tmp_path_factory):
     write_corpus(folder / "text", 160)
     # One file of many documents, the longest unit: many pieces. And every document twice.
     texts = [path.read_text() for path in sorted((folder / "text").iterdir())]
+    for number in range(0, len(texts), 10):
+        texts[number] += "\nA paragraph with a \0 in it.\n"
     (folder / "text" / "0100b.txt").write_text("\n".join(texts))
+    for number in (20, 21, 90):
+        (folder / "text" / f"{number:04d}b.txt").write_bytes(bytes(range(256)) * 9)
     with pytest.MonkeyPatch.context() as patch:
         prepare(patch, folder, "whole", workers=2)
+    rows = [json.loads(line) for line in (folder / "whole" / "rejects.jsonl").open()]
+    assert [(Path(row["file"]).name, row["count"]) for row in rows] == [
+        ("0020b.txt", 1),
+        ("0021b.txt", 1),
+        ("0090b.txt", 1),
+        ("0100b.txt", 16),
+    ]
     return folder
 
 

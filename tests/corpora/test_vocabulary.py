@@ -180,9 +180,35 @@ def test_a_size_the_text_does_not_give(kind: str, texts: Path, tmp_path: Path) -
         train(kind, tmp_path / "out", texts, size=50_000)
     assert nothing_beside(tmp_path / "out")
     largest = int(str(error.value).split("--size=")[1].split(",")[0])
-    # The alphabet depends on the size; here it holds all characters either way.
-    given = {} if kind == "byte-bpe" else {"alphabet": 1000}
-    assert train(kind, tmp_path / "out", texts, size=largest, **given).entries == largest
+    assert train(kind, tmp_path / "out", texts, size=largest).entries == largest
+
+
+def write_many_characters(path: Path) -> Path:
+    """Words of 600 characters, some frequent, some rare."""
+    draw, letters = random.Random(5), [chr(0xA000 + number) for number in range(600)]
+    weights = [1 / (1 + number) for number in range(len(letters))]
+    known = ["".join(draw.choices(letters, weights, k=draw.randint(2, 6))) for _ in range(1_500)]
+    path.write_text(" ".join(draw.choices(known, [1 / (1 + n) for n in range(1_500)], k=9_000)))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [5_100, 30_000])
+def test_the_size_that_is_named_works(kind: str, size: int, tmp_path: Path) -> None:
+    """Though fewer characters are entries of a smaller vocabulary."""
+    path = write_many_characters(tmp_path / "in.txt")
+    with pytest.raises(UserError, match=rf"^{size:,} entries are too many.*more text") as error:
+        train(kind, tmp_path / "out", path, size=size)
+    named = int(str(error.value).split("--size=")[1].split(",")[0])
+    assert train(kind, tmp_path / "out", path, size=named).entries == named
+
+
+def test_the_size_that_is_named_works_beside_unused_entries(tmp_path: Path) -> None:
+    path = write_many_characters(tmp_path / "in.txt")
+    with pytest.raises(UserError, match=r"^300 entries are too few.* at least --size=") as error:
+        train("wordpiece", tmp_path / "out", path, size=300, unused=5_000)
+    named = int(str(error.value).split("--size=")[1].split(",")[0])
+    assert train("wordpiece", tmp_path / "out", path, size=named, unused=5_000).entries == named
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -380,25 +406,61 @@ def test_an_empty_folder_may_lie_where_nothing_can_be_written(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+class Killed(BaseException):
+    """Ends a run where a kill would."""
+
+
+def killed_after(moves: int, output: Path, patch: pytest.MonkeyPatch) -> None:
+    """Lets the process be killed as soon as so many files were moved into `output`."""
+    replace, moved = os.replace, []
+
+    def mounted(source: Path, target: Path) -> None:
+        if Path(target).parent == output:
+            if len(moved) == moves:
+                raise Killed
+            moved.append(target)
+        replace(source, target)
+
+    patch.setattr(os, "replace", mounted)
+    patch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_folder_that_was_filled_in_part_is_no_other_vocabulary(
+def test_killed_between_two_moves_the_same_command_finishes(
     kind: str, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a kill between two moves leaves it: nothing that can be loaded, or the whole of it."""
     train(kind, tmp_path / "whole", texts)
+    for moves in range(len(FILES[kind])):
+        output = tmp_path / f"out{moves}"
+        output.mkdir()
+        with monkeypatch.context() as patch:
+            killed_after(moves, output, patch)
+            with pytest.raises(Killed):
+                train(kind, output, texts)
+        assert len(list(output.iterdir())) == moves + 1  # the rest lies in a hidden folder
+        assert len([name for name in FILES[kind] if (output / name).exists()]) == moves
+        assert train(kind, output, texts).written
+        assert contents(output) == contents(tmp_path / "whole")
+
+
+def test_killed_between_two_moves_another_command_is_refused(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "out").mkdir()
-    moved = fill(monkeypatch, tmp_path / "out")
-    train(kind, tmp_path / "out", texts)
-    for count in range(1, len(moved)):
-        for name in moved[count:]:
-            (tmp_path / "out" / name).unlink(missing_ok=True)
-        try:
-            loaded = load_tokenizer(tmp_path / "out")
-        except UserError:
-            continue
-        assert loaded.fingerprint == load_tokenizer(tmp_path / "whole").fingerprint
-        assert train(kind, tmp_path / "out", texts).written
-        assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        killed_after(2, tmp_path / "out", patch)
+        with pytest.raises(Killed):
+            train("bpe", tmp_path / "out", texts)
+    before = {
+        n: (tmp_path / "out" / n).read_bytes() for n in ("merges.txt", "tokenizer_config.json")
+    }
+    for kind in ("bpe", "byte-bpe", "wordpiece"):
+        with pytest.raises(
+            UserError, match=r"out holds merges.txt, tokenizer_config.json; expected"
+        ):
+            train(kind, tmp_path / "out", texts, size=300)
+        assert contents(tmp_path / "out") == before
+    assert train("bpe", tmp_path / "out", texts).written
 
 
 def test_parent_folders_are_not_made_for_nothing(tmp_path: Path) -> None:
@@ -411,9 +473,6 @@ def test_parent_folders_are_not_made_for_nothing(tmp_path: Path) -> None:
 def test_what_a_kill_left_goes_with_the_next_run(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     def killed(*_: object) -> None:
         raise Killed
 

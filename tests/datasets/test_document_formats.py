@@ -39,6 +39,64 @@ def test_wikiextractor_text_and_names_are_unescaped_once(tmp_path: Path) -> None
     assert found[2].notes == ("a character lost before (U+FFFD) is kept",)
 
 
+def test_wikiextractor_text_on_the_line_of_a_tag_is_read(tmp_path: Path) -> None:
+    tag = '<doc id="{}" url="u" title="T">'
+    found = read(
+        tmp_path / "w",
+        f"{tag.format(1)}First paragraph.\nSecond.\n</doc>\n"
+        f"{tag.format(2)} T\n\nText.</doc>\n"
+        f"{tag.format(3)}Whole &lt;b&gt; text.</doc>{tag.format(4)}More.</doc>\r\n"
+        f"{tag.format(5)}\nT\n\nOf </doc> and <doc >.\n  </doc>\n"
+        '<doc id="6" title="A "B" & C > D" >A "B" & C > D\nText.\n</doc>\n'
+        "<doc id=7>\nText.\n</doc>\n",
+    )
+    assert [item.id for item in found] == ["1", "2", "3", "4", "5", "6", "16"]
+    assert [item.text for item in found] == [
+        "First paragraph.\nSecond.",
+        "Text.",
+        "Whole <b> text.",
+        "More.",
+        "Of </doc> and <doc >.",
+        "Text.",
+        "Text.",
+    ]
+
+
+def test_wikiextractor_stray_text_between_documents_of_a_line_is_told(tmp_path: Path) -> None:
+    tag = '<doc id="{}" url="u" title="T">'
+    found = read(tmp_path / "w", f"{tag.format(1)}\nA.</doc>\nstray\n{tag.format(2)}T</doc>\n")
+    assert [item.kind for item in found if isinstance(item, Reject)] == [
+        "text outside <doc …> and </doc>",
+        "a document without text",
+    ]
+    assert found[0].text == "A."
+
+
+WRAPPED = "and so the long story of the two of them went on for a while yet"
+
+
+def test_hard_wrapped_paragraphs_are_joined_and_say_so(tmp_path: Path) -> None:
+    block = "\n".join([WRAPPED] * 4)
+    found = read(tmp_path / "a", f"{block}\n\n{block}\r\nthe end.\n\nA title\n", "paragraphs")
+    whole = " ".join([WRAPPED] * 4)
+    assert [item.text for item in found] == [whole, f"{whole} the end.", "A title"]
+    told = ("hard-wrapped lines joined to paragraphs",)
+    assert [item.notes for item in found] == [told, told, ()]
+
+
+def test_large_hard_wrapped_text_is_joined_in_every_part(tmp_path: Path) -> None:
+    block = "\n".join([WRAPPED] * 9) + "\n\n"
+    found = read(tmp_path / "a.txt", block * 30_000, part_bytes=10_000_000)
+    assert len({item.source for item in found}) == 2
+    assert {(item.format, item.text) for item in found} == {("paragraphs", " ".join([WRAPPED] * 9))}
+
+
+def test_a_sentence_a_line_stays_so(tmp_path: Path) -> None:
+    block = "\n".join([f"{WRAPPED}."] * 9)
+    (found,) = read(tmp_path / "a", block, "paragraphs")
+    assert (found.text, found.notes) == (block, ())
+
+
 def test_a_field_that_is_missing_names_the_flag(tmp_path: Path) -> None:
     path, row = tmp_path / "a.jsonl", '{"body": "One."}\n'
     (found,) = read(path, row)

@@ -1,4 +1,4 @@
-"""Markdown and books: what is dropped, what is kept, and that no word is lost."""
+"""Markdown and wrapped prose: what is dropped, what is kept, and that no word is lost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from gptbert.datasets.document_markup import is_book, read_book, read_markdown, unwrap
+from gptbert.datasets.document_books import read_books
+from gptbert.datasets.document_markup import read_markdown, unwrap
 
 
 @pytest.mark.parametrize(
@@ -45,42 +46,11 @@ def test_markdown(markdown: str, text: str) -> None:
     assert read_markdown(markdown)[0] == text
 
 
-HEAD = "# Title: Emma\n\n## Author: Jane Austen\n\n## Year: 1815\n\n-------\n\n"
-GUTENBERG = (
-    "The Project Gutenberg EBook of Emma, by Jane Austen\n\nLicence.\n\n"
-    "*** START OF THIS PROJECT GUTENBERG EBOOK EMMA\nIN TWO LINES ***\n\n\n"
-    "Produced by An Anonymous Volunteer\nand another\n\n\nEMMA\n\nby Jane\n\n"
-    "CHAPTER I\n\n[Illustration: A house]\n\nEmma _Woodhouse_,\nhandsome,\nclever.\n\nFINIS\n\n\n"
-    "End of the Project Gutenberg EBook of Emma\n\n*** END OF THIS PROJECT GUTENBERG EBOOK EMMA ***"
-    "\n\nMuch licence.\n"
-)
-
-
 def test_fences_that_nothing_closes_take_linear_time() -> None:
     text = "\n".join("~" * width + " x" for width in range(3, 1500)[::-1]) + "\n" + "~" * 3
     start = time.process_time()
     assert read_markdown(text)[0] == " ".join(text.split("\n")[:-2])
     assert time.process_time() - start < 2
-
-
-def test_books_lose_head_and_foot() -> None:
-    assert read_book(GUTENBERG) == (
-        "EMMA\n\nby Jane\n\nCHAPTER I\n\nEmma Woodhouse, handsome, clever.\n\nFINIS",
-        (),
-    )
-    assert read_book(HEAD + "## I\n\nText.") == ("I\n\nText.", ())
-
-
-def test_books_without_their_marks_say_so() -> None:
-    text, notes = read_book(GUTENBERG.partition("End of the Project")[0])
-    assert text.endswith("FINIS") and notes == ("a book without an end mark",)
-    assert read_book("Text.") == ("Text.", ("a book without a head that is known",))
-    assert is_book(HEAD) and is_book(GUTENBERG) and not is_book("# Title\n\nText")
-
-
-def test_early_project_gutenberg_heads() -> None:
-    text = "x\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\nText.\n"
-    assert read_book(text + "End of Project Gutenberg's Emma\nx")[0] == "Text."
 
 
 def test_unwrap_leaves_verse_lists_and_long_lines_alone() -> None:
@@ -116,6 +86,10 @@ HOSTILE = {
     "produced": "Produced by\nx ",
     "front": "---\na: b\n",
     "pictures": "[Illustration: ",
+    "starts": "\n*** START OF THE PROJECT GUTENBERG EBOOK X",
+    "books": "\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\nx\nEnd of Project Gutenberg\n",
+    "licences": "\nEnd of Project Gutenberg\n\nProject Gutenberg e-text ",
+    "credits": "\nScanned and Scanned and Scanned by ",
 }
 
 
@@ -127,7 +101,7 @@ def test_time_is_linear(kind: str) -> None:
         best = float("inf")
         for _ in range(3):
             start = time.process_time()
-            read_book(book)
+            list(read_books(book))
             unwrap(text)
             read_markdown(text)
             best = min(best, time.process_time() - start)
@@ -135,13 +109,3 @@ def test_time_is_linear(kind: str) -> None:
 
     small, large = seconds(10_000), seconds(80_000)
     assert large < 24 * small + 0.02
-
-
-def test_books_lose_no_words(data_dir) -> None:
-    for path in (data_dir / "corpora" / "sample").glob("*.md"):
-        raw = path.read_text()
-        text, notes = read_book(raw)
-        body = raw.partition("-------")[2]
-        plain = "".join(character for character in body if character.isalnum())
-        assert "".join(character for character in text if character.isalnum()) == plain
-        assert not notes

@@ -86,6 +86,8 @@ def test_other_refusals(tree: Path) -> None:
         find_sources([str(tree)], "markdwn")
     with pytest.raises(UserError, match="no input; name files"):
         find_sources([])
+    with pytest.raises(UserError, match="an input without a name; expected a file"):
+        find_sources([str(tree), ""])
     with pytest.raises(UserError, match="gs://bucket/x: raw text is read from local files"):
         find_sources(["gs://bucket/x"])
     with pytest.raises(UserError, match="at least 1 byte; found 0"):
@@ -160,6 +162,21 @@ def test_a_file_with_several_names_is_read_once(tree: Path) -> None:
     assert "a.txt" in found and "link.txt" not in found
     assert "folder/c.md" in found and "sub/c.md" not in found
     assert len(found) == len(ALL)
+
+
+def test_a_hidden_link_does_not_hide_what_it_leads_to(tree: Path) -> None:
+    (tree / ".latest").symlink_to("a.txt")
+    found = {source.name: source.problem for source in find_sources([str(tree)])}
+    assert found[f"{tree}/.latest"].startswith("a hidden file or folder")
+    assert found[f"{tree}/a.txt"] == ""
+    assert len(found) == len(ALL) + 1
+
+
+def test_a_hidden_file_that_is_named_is_read_whatever_the_order(tree: Path) -> None:
+    (tree / ".h.txt").write_text("Text of it.")
+    patterns = [str(tree / ".h.txt"), str(tree)]
+    assert find_sources(patterns) == find_sources(patterns[::-1])
+    assert names(tree, ".h.txt", ".") == [".h.txt", *ALL]
 
 
 def test_globs_through_broken_links_find_nothing(tree: Path) -> None:

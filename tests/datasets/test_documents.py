@@ -280,6 +280,18 @@ def test_compression_is_seen_whatever_the_name(tmp_path: Path) -> None:
     assert texts(read(write(tmp_path / "wiki_00", lzma.compress(WIKI.encode()))))[1:] == ["Text."]
 
 
+def test_a_part_is_not_judged_by_its_head(tmp_path: Path) -> None:
+    """Rubbish where a part happens to begin costs the documents that it damaged, no others."""
+    rows = [b'{"text": "good"}'] * 6_000
+    rubbish = [b'{"text": "' + bytes(range(128, 256)) * 9 + b'"}'] * 60
+    path = write(tmp_path / "a.jsonl", b"\n".join([*rows, *rubbish, *rows]))
+    sources = find_sources([str(path)], part_bytes=6_000 * 17)
+    assert len(sources) == 3 and rubbish[0] in path.read_bytes()[sources[1].start :][:2_000]
+    found = [item for source in sources for item in read_documents(source)]
+    assert texts(found) == ["good"] * 12_000
+    assert Counter(item.kind for item in found if isinstance(item, Reject)) == {"not UTF-8": 60}
+
+
 def test_what_disappears_or_shrinks_is_a_reject(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "a line"}\n' * 1000)
     sources = find_sources([str(path)], part_bytes=5000)

@@ -154,6 +154,38 @@ def test_object_stores_without_their_package(monkeypatch):
         open_files("gs:/bucket/x")  # as pathlib writes it
 
 
+class Refused(Exception):
+    """What a file system of fsspec may raise for a bucket that one may not use."""
+
+
+@pytest.mark.parametrize(
+    ("operation", "act"),
+    {"cat_file": "read", "info": "read", "find": "list", "pipe_file": "write", "rm_file": "remove"}
+    .items(),
+)  # fmt: skip
+def test_what_an_object_store_refuses_is_told(tmp_path, monkeypatch, operation, act):
+    import fsspec
+
+    def refuse(*arguments, **options):
+        raise Refused("Anonymous caller has no access,\n  403")
+
+    make_store(f"file://{tmp_path}/store", [[[1]]])
+    files = open_files(f"file://{tmp_path}/store")
+    monkeypatch.setattr(type(fsspec.filesystem("file")), operation, refuse)
+    use = {
+        "cat_file": lambda: TokenStore.open(files),
+        "info": lambda: files.size("manifest.json"),
+        "find": lambda: files.names("train"),
+        "pipe_file": lambda: files.write("train/x", b"1"),
+        "rm_file": lambda: files.delete("manifest.json"),
+    }
+    with pytest.raises(UserError) as error:
+        use[operation]()
+    told = str(error.value)
+    assert told.startswith(f"cannot {act} file://{tmp_path}/store/")
+    assert told.endswith(": Anonymous caller has no access, 403")
+
+
 def test_the_tokenizer_is_copied_out_checked(tmp_path):
     writer = StoreWriter(
         tmp_path / "store", tokenizer_kind="bpe", tokenizer_fingerprint="", vocabulary_size=10

@@ -63,7 +63,7 @@ def test_batch_and_array_are_encode(tokenizer: GptBpe) -> None:
 
 
 @pytest.mark.property
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     text=st.one_of(
         st.text(), st.text(alphabet="aTs nt.'-\n\r\x85\x1c\x00é\u0301\u00a0Mr", max_size=30)

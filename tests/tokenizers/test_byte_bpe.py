@@ -84,14 +84,14 @@ SPACED = st.text(alphabet="ab .'s\n\t\u00a0\u2028\x1c\x85é1", max_size=40)
 
 
 @pytest.mark.property
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(text=st.one_of(st.text(), SPACED, st.text(alphabet="a  \n", max_size=12)))
 def test_fast_equals_slow(tokenizer: ByteBpe, text: str) -> None:
     assert tokenizer.encode(text) == tokenizer.reference_encode(text)
 
 
 @pytest.mark.property
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.text(alphabet="ab .'s\n\u00a0é", max_size=60), size=st.integers(1, 9))
 def test_blocks_change_nothing(tokenizer: ByteBpe, text: str, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

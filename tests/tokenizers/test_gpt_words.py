@@ -98,7 +98,7 @@ def by_rules_only(part: str) -> list[str]:
 
 
 @pytest.mark.property
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     part=st.one_of(
         st.text("aAtTndonsgMrShJ.'`:&1%$é°", min_size=1, max_size=8),

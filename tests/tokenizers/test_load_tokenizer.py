@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,31 @@ def test_every_kind_is_recognised(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert (loaded.kind, loaded.fingerprint) == (tokenizer.kind, tokenizer.fingerprint)
     assert loaded.special == tokenizer.special
     assert loaded.encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "byte-bpe"])
+def test_a_tokenizer_json_need_not_name_its_model(
+    kind: str, uncased_entries: list[str], tmp_path: Path
+) -> None:
+    """GPT-2's and distilgpt2's on the hub do not."""
+    tokenizer = make(kind, uncased_entries)
+    tokenizer.save(tmp_path / "all")
+    content = json.loads((tmp_path / "all" / "tokenizer.json").read_text())
+    del content["model"]["type"]
+    path = tmp_path / "alone" / "tokenizer.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    for place in (path, path.parent):
+        assert load_tokenizer(place).fingerprint == tokenizer.fingerprint
+
+
+def test_a_tokenizer_without_a_name_is_not_the_current_folder(
+    uncased_entries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("wordpiece", uncased_entries).save(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="a tokenizer without a name; expected a folder"):
+        load_tokenizer("")
 
 
 def test_what_all_kinds_promise(tokenizer: Tokenizer) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gptbert.tokenizers import load_tokenizer
 from gptbert.tokenizers.basic import Rules
 from gptbert.tokenizers.wordpiece import WordPiece
+from tests.tokenizers import nasty
 
 tokenizers = pytest.importorskip("tokenizers", reason="the tokenizers library is not installed")
 pytestmark = pytest.mark.parity
@@ -86,13 +87,32 @@ def test_every_character(tmp_path: Path, lowercase: bool) -> None:
 STABLE = st.characters(exclude_categories=("Cs", "Co", "Cn")).filter(lambda c: not is_listed(c))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     text=st.text(alphabet=STABLE)
     | st.text(alphabet="aB1é\u0301\u0323ß İ中.,[]_'\t\n\x85\x1c\u00a0\u2028\u00ad\u200b\ufffd\0")
 )
 def test_any_text_of_old_characters(pair: Pair, text: str) -> None:
     assert pair.differing([text, text.upper().replace("Σ", ""), text + " " + text]) == []
+
+
+def without_listed(line: str) -> str:
+    """A line without the characters that the table in wordpiece.py names."""
+    return "".join(c for c in line if unicodedata.category(c) != "Cn" and not is_listed(c))
+
+
+def test_thousands_of_nasty_lines(pair: Pair) -> None:
+    lines = list(map(without_listed, nasty.lines(6_000, seed=2)))
+    assert len(set(lines)) > 5_000
+    assert pair.differing(lines) == []
+
+
+def test_thousands_of_nasty_lines_of_released_vocabularies(data_dir: Path, tmp_path: Path) -> None:
+    lines = list(map(without_listed, nasty.lines(6_000, seed=3)))
+    for name in ("uncased", "cased"):
+        ours = load_tokenizer(data_dir / "vocab" / f"bert-base-{name}-vocab.txt")
+        assert isinstance(ours, WordPiece)
+        assert Pair(ours, tmp_path / name).differing(lines) == []
 
 
 def test_nasty_lines(pair: Pair) -> None:

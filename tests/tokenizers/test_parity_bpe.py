@@ -75,7 +75,7 @@ def test_nasty_lines_of_released_vocabularies(released: Pair) -> None:
 
 
 @pytest.mark.property
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     text=st.text().filter(is_old) | st.text(alphabet="aTs n't.'-\n\r\x85\x1c\x00é\u0301\u00a0Mr1")
 )

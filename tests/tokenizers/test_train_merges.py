@@ -80,7 +80,7 @@ def test_two_merges_may_give_the_same_entry() -> None:
 
 
 @pytest.mark.property
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     counts=st.dictionaries(st.text(alphabet="aab\U0001f600é", max_size=12), st.integers(1, 5)),
     seed=st.integers(0, 9),

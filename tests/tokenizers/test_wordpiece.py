@@ -178,7 +178,7 @@ TEXTS = st.one_of(
 
 
 @pytest.mark.property
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=TEXTS, lowercase=st.booleans(), clean=st.booleans(), chinese=st.booleans())
 def test_fast_equals_slow(
     cased_entries: list[str], text: str, lowercase: bool, clean: bool, chinese: bool
