@@ -13,7 +13,7 @@ reproductions (nanoGPT, llm.c, and the GPT-3 paper for the larger sizes):
 | schedule | 2,000 steps of warm-up, cosine to a tenth |
 | optimizer | AdamW, betas 0.9 and 0.95, epsilon 1e-8, decay 0.1, clipping at 1 |
 | dropout | 0 |
-| steps | 600,000 (nanoGPT: 295B tokens) |
+| steps | 600,000 (nanoGPT's number; 315B tokens, in its batches of 480 windows 295B) |
 
 Hardware and cost are not published. Expected perplexity on the WikiText-2 test set (Table 3,
 zero-shot, trained on WebText): 29.41, 22.76, 19.93 and 18.34. `tiny` is no result of a paper: 400

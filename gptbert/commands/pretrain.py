@@ -8,7 +8,7 @@ from pathlib import Path
 from gptbert.commands.arguments import Parser, local_path
 from gptbert.commands.config_flag import explained_fields, load_config, split_config_flags
 from gptbert.errors import UserError
-from gptbert.runtime import start_distributed
+from gptbert.runtime import start_distributed, stop_on_sigterm
 
 HELP = "pre-train BERT, GPT or GPT-2 on a prepared corpus"
 EXAMPLE = "gptbert pretrain --config=configs/bert.py:tiny --config.corpus=STORE --workdir=runs/bert"
@@ -72,9 +72,11 @@ def main(arguments: list[str]) -> int:
     if flags.workdir is None:
         raise UserError("no run folder: expected --workdir=DIR")
     from gptbert.runs.folder import leads
-    from gptbert.runs.pretrain import pretrain
 
-    results = pretrain(config, flags.workdir, quiet=flags.quiet)
+    with stop_on_sigterm():  # from here on, since the imports take seconds
+        from gptbert.runs.pretrain import pretrain
+
+        results = pretrain(config, flags.workdir, quiet=flags.quiet)
     if not leads():
         return 0
     from gptbert.reports.page import write_page

@@ -1,6 +1,6 @@
 """GPT (Radford et al. 2018) and GPT-2 (2019): a Transformer that sees only what stands before.
 
-x = word + position, each from a table whose entries are dropped for the whole step
+x = word + position; GPT drops entries of both tables for the whole step, GPT-2 entries of the sum
 x through L layers: post-LN (GPT), or pre-LN with one more LayerNorm at the end (GPT-2)
 """
 
@@ -19,31 +19,37 @@ from gptbert.models.dropout import Noise
 from gptbert.models.inputs import Packed
 from gptbert.models.layers import LayerNorm, Place, Table, anywhere, normal
 from gptbert.models.presets import Compute, GptConfig
-from gptbert.models.stack import Layer, make_layers, run_layers, same_segment
+from gptbert.models.stack import Layer, drop, make_layers, run_layers, same_segment
 
 
 class GptEmbeddings(nnx.Module):
-    """The sum of word and position vectors."""
+    """The sum of word and position vectors.
+
+    GPT's released code drops entries of the tables, the tied output projection included. That of
+    GPT-2 drops nothing; `transformers` drops entries of the sum, and so does the pre-LN model here.
+    """
 
     def __init__(self, config: GptConfig, rngs: nnx.Rngs) -> None:
         self.word = Table(config.vocabulary, config.width, normal(config.initial_stddev), rngs)
         self.position = Table(config.positions, config.width, normal(config.position_stddev), rngs)
         self.rate = config.embedding_dropout
+        self.drops_tables = config.norm_place == "post"
 
     def __call__(self, packed: Packed, noise: Noise | None, place: Place) -> jax.Array:
-        """Tokens [R,T] -> float32 [R,T,D]; looks up before it drops, which is the same."""
+        """Tokens [R,T] -> float32 [R,T,D]; looks up before it drops a table, which is the same."""
         word, position = self.word(packed.tokens, place), self.position(packed.positions)
-        if noise is not None:
+        if noise is not None and self.drops_tables:
             word = noise.table_rows(word, packed.tokens, self.rate, dropout.WORD_TABLE)
             position = noise.table_rows(
                 position, packed.positions, self.rate, dropout.POSITION_TABLE
             )
-        return word + position
+            return word + position
+        return drop(noise, self.rate, word + position, dropout.EMBEDDINGS)
 
     def word_table(self, noise: Noise | None = None, place: Place = anywhere) -> jax.Array:
         """The word table [V,D] as this step sees it: the output projection is tied to it."""
         table = place(self.word.table[...], "vocabulary")
-        if noise is None:
+        if noise is None or not self.drops_tables:
             return table
         return noise.table_rows(table, jnp.arange(len(table)), self.rate, dropout.WORD_TABLE)
 

@@ -70,8 +70,9 @@ class GptConfig:
       activation: The tanh form in both.
       dropout: On both sub-layer outputs and the classifier's input.
       attention_dropout: On the attention probabilities.
-      embedding_dropout: On the entries of the embedding tables themselves, before the look-up; the
-        tied output projection uses the same dropped table (as GPT's released code does).
+      embedding_dropout: Of GPT (`post`) on the entries of the embedding tables themselves, before
+        the look-up; the tied output projection uses the same dropped table, as in the released
+        code. Of GPT-2 (`pre`), whose code has none, on those of the sum, as in `transformers`.
       norm_place: LayerNorm after the residual sum (`post`, GPT) or at the input of each sub-layer
         and once more at the end (`pre`, GPT-2).
       norm_epsilon: Of every LayerNorm.

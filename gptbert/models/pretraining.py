@@ -137,7 +137,7 @@ class NextTokenModel(nnx.Module):
     ) -> Sums:
         """Summed loss and right answers: vectors [R,T,D], next tokens and weights [R,T].
 
-        `noise` is the one that the vectors were computed with: the table is dropped alike.
+        `noise` is the one that the vectors were computed with: GPT's table is dropped alike.
         """
         return linear_cross_entropy(
             vectors, self._table(noise, place), self._bias(), labels, weights,

@@ -115,6 +115,11 @@ class FixedWindows:
         """Number of windows."""
         return len(self._starts)
 
+    @property
+    def tokens_per_byte(self) -> float | None:
+        """Predicted tokens a UTF-8 byte of the text; None if the stores tell of no bytes."""
+        return float(self.predicted.sum()) / self.bytes if self.bytes else None
+
     def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of these windows, int32 [B,T+1], and how many of them are to be predicted."""
         tokens = np.zeros((len(numbers), self.length + 1), np.int32)

@@ -126,6 +126,16 @@ class InstancePlan:
     total: int | None = None
 
     @property
+    def length(self) -> int:
+        """T, the longest example."""
+        return self.creation.length
+
+    @property
+    def tokens_per_byte(self) -> None:
+        """None: a loss over instances is not that of a text."""
+        return None
+
+    @property
     def predictions(self) -> int:
         """M, slots a row for masked tokens."""
         shape = self.shapes[0]

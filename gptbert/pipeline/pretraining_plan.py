@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 from gptbert.errors import UserError
@@ -31,8 +32,11 @@ from gptbert.tokenizers import Tokenizer
 class PhasedPlan:
     """Plans one after another: a run whose sequence length grows.
 
+    Phases of one length are one sequence of batches, cut up: a later one goes on where the one
+    before it ended, so that nothing is met again before its time.
+
     Attributes:
-      phases: Of equal batch size and pieces; each counts its steps from 0.
+      phases: Of equal batch size and pieces; those of one length with equal shapes.
     """
 
     phases: tuple[InstancePlan | WindowPlan, ...]
@@ -52,13 +56,19 @@ class PhasedPlan:
         """Gradient accumulation."""
         return self.phases[0].pieces
 
+    @property
+    def tokens_per_byte(self) -> float | None:
+        """Predicted tokens a UTF-8 byte of the text; None where the loss is not that of a text."""
+        return self.phases[0].tokens_per_byte
+
     def phase(self, step: int) -> tuple[InstancePlan | WindowPlan, int]:
-        """The phase of a step and the step's number in it."""
-        within = step
+        """The phase of a step, and the step's number among those of phases of its length."""
+        within, before = step, Counter[int]()
         for phase in self.phases:
             if within < phase.steps:
-                return phase, within
+                return phase, before[phase.length] + within
             within -= phase.steps
+            before[phase.length] += phase.steps
         raise IndexError(f"step {step} of a run of {self.steps}")
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
@@ -67,8 +77,14 @@ class PhasedPlan:
         return phase.batch(within, part, parts)
 
     def abstract_batches(self) -> list[Batch]:
-        """The whole batch of every shape, the first phase's first."""
-        return [batch for phase in self.phases for batch in phase.abstract_batches()]
+        """The whole batch of every shape, the first phase's first; those of one length once."""
+        first = {phase.length: phase for phase in reversed(self.phases)}
+        return [
+            batch
+            for phase in self.phases
+            if phase is first[phase.length]
+            for batch in phase.abstract_batches()
+        ]
 
     def epoch(self, step: int) -> float:
         """Passes over all corpora after `step` steps, over all phases."""
@@ -116,17 +132,24 @@ def plan_instances(
     """
     creation, masking = creation or Creation(), masking or Masking()
     vocabulary = vocabulary_of(tokenizer, creation.objective)
-    plans = []
-    for length, count in phase_steps(phases, steps):
+    planned = phase_steps(phases, steps)
+    steps_of = Counter[int]()
+    for length, count in planned:
+        steps_of[length] += count
+    plans = {}
+    for length, count in steps_of.items():
         made = dataclasses.replace(creation, length=length)
         examples = InstanceStream(mixture, made, seed)
         shapes = instance_shapes(
             examples, made, batch_size=batch_size, steps=count, costs=costs,
             row_multiple=row_multiple, slots=slots,
         )  # fmt: skip
-        plan = InstancePlan(examples, made, masking, vocabulary, batch_size, count, shapes, pieces)
-        plans.append(plan)
-    return PhasedPlan(tuple(plans))
+        plans[length] = InstancePlan(
+            examples, made, masking, vocabulary, batch_size, count, shapes, pieces
+        )
+    return PhasedPlan(
+        tuple(dataclasses.replace(plans[length], steps=count) for length, count in planned)
+    )
 
 
 def plan_windows(

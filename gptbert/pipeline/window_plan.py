@@ -38,6 +38,20 @@ class WindowStream:
         """Windows of one pass over all corpora."""
         return sum(each.count for each in self.windows)
 
+    @property
+    def tokens_per_byte(self) -> float | None:
+        """Predicted tokens (end-of-text ones too) a UTF-8 byte of the text, as corpora are mixed.
+
+        None if the stores tell of no bytes.
+        """
+        bytes_per_token = sum(
+            weight * store.bytes / each.tokens
+            for weight, store, each in zip(
+                self.mixture.weights, self.mixture.stores, self.windows, strict=True
+            )
+        )
+        return 1 / bytes_per_token if bytes_per_token else None
+
     def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of these windows, int32 [B,T+1], and how many of them are to be predicted."""
         corpora, places = self.mixture.deal(numbers)
@@ -59,6 +73,8 @@ class NumberedWindows(Protocol):
     def length(self) -> int: ...
     @property
     def epoch_size(self) -> int: ...
+    @property
+    def tokens_per_byte(self) -> float | None: ...
     def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
 
@@ -81,6 +97,16 @@ class WindowPlan:
     rows: int
     pieces: int = 1
     total: int | None = None
+
+    @property
+    def length(self) -> int:
+        """T, tokens of a window."""
+        return self.windows.length
+
+    @property
+    def tokens_per_byte(self) -> float | None:
+        """Predicted tokens a byte of the text, where it is known."""
+        return self.windows.tokens_per_byte
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         """Batch `step`, or of `parts` equal contiguous shares of its rows that of `part`."""

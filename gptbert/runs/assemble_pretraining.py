@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from gptbert.errors import UserError, nearest
@@ -51,10 +50,15 @@ from gptbert.tokenizers import Tokenizer
 from gptbert.training.optimizer import make_optimizer
 from gptbert.training.products import choose_products
 from gptbert.training.schedules import make_schedule
-from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
+from gptbert.training.sharding import (
+    Layout,
+    check_model,
+    make_layout,
+    pad_vocabulary,
+)
 from gptbert.training.step import Training
 from gptbert.training.throughput import Throughput, device_peak
-from gptbert.weights.pretrained import VOCABULARY_MULTIPLE, check_pairs
+from gptbert.weights.pretrained import check_pairs, is_table_of
 from gptbert.weights.run_folder import Head
 from gptbert.weights.sources import Weights, read_weights, start_from
 
@@ -291,8 +295,7 @@ def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) ->
     """The model: that of the weights, or the preset with the vocabulary of the corpus."""
     if weights is not None:
         shape = weights.config
-        rows, entries = shape.vocabulary, tokenizer.vocabulary_size
-        if not entries <= rows < entries + VOCABULARY_MULTIPLE:  # a table may be padded
+        if not is_table_of(shape.vocabulary, tokenizer.vocabulary_size):
             raise UserError(
                 f"the weights in {config.init_from} have {shape.vocabulary:,} entries, the corpus "
                 f"{tokenizer.vocabulary_size:,}; {prepare_with(config.init_from)}"
@@ -307,10 +310,10 @@ def _shape(config: ConfigDict, weights: Weights | None, tokenizer: Tokenizer) ->
             f"({config.init_from or config.model}); BERT learns mlm_nsp, mlm or left_to_right, "
             "GPT and GPT-2 next_token"
         )
-    changes: dict[str, Any] = {}
-    if config.dropout is not None:
-        changes = {"dropout": config.dropout, "attention_dropout": config.dropout}
-        changes |= {"embedding_dropout": config.dropout} if isinstance(shape, GptConfig) else {}
+    # The recipe's, not what the weights were trained with.
+    rate = preset(config.model).dropout if config.dropout is None else config.dropout
+    changes: dict[str, Any] = {"dropout": rate, "attention_dropout": rate}
+    changes |= {"embedding_dropout": rate} if isinstance(shape, GptConfig) else {}
     if isinstance(shape, BertConfig):
         changes["left_to_right"] = causal
     longest = max(length for _, length in _phases(config))
@@ -403,8 +406,3 @@ def _held_out(
     return held_out_instances(
         mixture, tokenizer, creation=creation, masking=masking, costs=costs, **sizes
     )
-
-
-def parameter_count(parameters: Parameters) -> int:
-    """How many numbers a model has."""
-    return sum(int(np.prod(value.shape)) for value in parameters.values())

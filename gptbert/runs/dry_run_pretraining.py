@@ -11,9 +11,9 @@ from gptbert.pipeline.show import decode_instances
 from gptbert.runs.assemble_pretraining import (
     PretrainingAssembly,
     assemble_pretraining,
-    parameter_count,
 )
 from gptbert.runs.dry_run import assumed_rate, duration
+from gptbert.training.sharding import parameter_count
 from gptbert.training.state import abstract
 from gptbert.training.step import jit_update
 from gptbert.training.trainer import abstract_pieces
@@ -65,7 +65,7 @@ def _cost(assembly: PretrainingAssembly) -> str:
     seconds, tokens, computed = _work(assembly, rate)
     return "\n".join(
         [
-            f"parameters: {parameter_count(parameters):,}",
+            f"parameters: {parameter_count(parameters, assembly.model.vocabulary):,}",
             f"memory of the largest step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
             f"tokens: {tokens / 1e6:,.1f} million, fill {tokens / computed:.3f}",
             f"estimated time: about {duration(seconds)} on {jax.device_count()} x "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
@@ -17,15 +18,15 @@ from gptbert.runs.assemble_pretraining import (
     assemble_pretraining,
     checkpoint_steps,
     head_kind,
-    parameter_count,
 )
 from gptbert.runs.finetune import schedule_of
 from gptbert.runs.folder import RunFolder, leads, wait_for_all, write_json
 from gptbert.runs.record import run_record
 from gptbert.runs.saving import Saving
 from gptbert.runtime import StopRequest, stop_on_sigterm
-from gptbert.tasks.pretraining import held_out_metrics
+from gptbert.tasks.pretraining import further_metrics, held_out_metrics, shown_metrics
 from gptbert.training.run_log import RunLog
+from gptbert.training.sharding import parameter_count
 from gptbert.training.state import TrainState
 from gptbert.training.step import jit_measure
 from gptbert.training.trainer import Cadence, CompiledSteps, Progress, train
@@ -69,25 +70,25 @@ def run(
     for note in [] if quiet else assembly.notes:
         print(f"note: {note}", file=sys.stderr)
 
-    # State and step.
+    # Shapes and step.
     schedule = schedule_of(config, config.warmup_steps, plan.steps)
-    state = start_state(assembly)
-    steps = CompiledSteps(training, state, plan)
-    scorer = HeldOutScorer(assembly, state.parameters)
+    shapes = state_shapes(assembly)
+    steps = CompiledSteps(training, shapes, plan)
+    scorer = HeldOutScorer(assembly, shapes.parameters)
     if leads():
         describe_run(assembly, folder)
 
-    # Restore.
+    # Restore, or begin.
     saving = Saving(
         folder.checkpoints,
-        state,
+        shapes,
         assembly.layout,
         vocabulary=assembly.model.vocabulary,
         scan_layers=assembly.compute.scan_layers,
         keep=config.keep,
         began=began,
     )
-    state, progress = saving.resume(state, plan.steps, quiet=quiet)
+    state, progress = saving.resume(lambda: start_state(assembly), plan.steps, quiet=quiet)
 
     # Loop.
     cadence = Cadence(
@@ -108,7 +109,9 @@ def run(
             seed=config.seed, cadence=cadence,
             evaluate=lambda state: scorer.metrics(state.parameters), metric="loss",
             save=saving.save, log=log, progress=progress, steps=steps,
-            throughput=assembly.throughput, evaluated=scorer.told, stop=stop,
+            throughput=assembly.throughput, evaluated=scorer.told,
+            further=functools.partial(further_metrics, tokens_per_byte=plan.tokens_per_byte),
+            shown=shown_metrics(config.objective), stop=stop,
         )  # fmt: skip
 
     # Results.
@@ -133,6 +136,12 @@ def describe_run(assembly: PretrainingAssembly, folder: RunFolder) -> None:
         head_kind(objective),
     )
     write_json(folder.path / "run.json", run_record())
+
+
+def state_shapes(assembly: PretrainingAssembly) -> TrainState:
+    """What `start_state` makes, as ShapeDtypeStructs: nothing is computed."""
+    parameters = jax.eval_shape(assembly.initial_parameters)
+    return jax.eval_shape(assembly.training.initial_state, parameters)
 
 
 def start_state(assembly: PretrainingAssembly) -> TrainState:
@@ -172,8 +181,7 @@ class HeldOutScorer:
             {name: float(np.sum([float(pair[k][name]) for pair in found])) for name in found[0][k]}
             for k in (0, 1)
         )
-        ratio = self._held_out.predictions / self._held_out.bytes if self._held_out.bytes else None
-        metrics = held_out_metrics(sums, counts, ratio)
+        metrics = held_out_metrics(sums, counts, plan.tokens_per_byte)
         if not np.isfinite(metrics["loss"]):
             raise FloatingPointError("the loss over the held-out text is not finite")
         return metrics
@@ -190,6 +198,7 @@ def _results(
     config, held_out = assembly.config, assembly.held_out
     last, seconds = progress.evaluations[-1], max(progress.seconds, 1e-9)
     shapes = [batch.packed.tokens.shape for batch in assembly.plan.abstract_batches()]
+    parameters = jax.eval_shape(assembly.initial_parameters)
     return {
         "task": f"pretraining/{config.objective}",
         "split": "heldout",
@@ -197,7 +206,7 @@ def _results(
         "checkpoint": {"step": last["step"], "epoch": last["epoch"], "which": "last"},
         "evaluations": progress.evaluations if held_out else [],
         "held_out": held_out.counts if held_out else None,
-        "parameters": parameter_count(jax.eval_shape(assembly.initial_parameters)),
+        "parameters": parameter_count(parameters, assembly.model.vocabulary),
         "notes": assembly.notes,
         "seed": config.seed,
         "steps": assembly.plan.steps,

@@ -29,7 +29,7 @@ def pretraining(model: str, objective: str) -> ConfigDict:
     # Data: stores of `gptbert prepare-corpus`, which hold their tokenizer.
     config.corpus = ""  # one store, or several separated by commas
     config.corpus_weights = ()  # shares of the examples; by default by tokens
-    config.held_out_corpus = ""  # stores scored whole; by default the held-out share of the corpus
+    config.held_out_corpus = ""  # stores to score on; by default the held-out share of the corpus
     config.phases = ((0.9, 128), (0.1, 512))  # (share of the steps, tokens of an example)
 
     # How BERT's examples are made (A.2, `create_pretraining_data.py`).
@@ -56,13 +56,13 @@ def pretraining(model: str, objective: str) -> ConfigDict:
     config.epsilon = placeholder(float)  # by default the optimizer's own
     config.weight_decay = 0.01
     config.clip_norm = 1.0
-    config.dropout = placeholder(float)  # by default the preset's; all three places
+    config.dropout = placeholder(float)  # by default that of `model`; all three places
     config.frozen = ()  # patterns of parameter paths that are not trained
     config.seed = 0
 
     # When to look and to save.
     config.eval_every = 10_000  # steps; the end is always one
-    config.eval_tokens = 500_000  # most tokens of the held-out share that are scored
+    config.eval_tokens = 500_000  # most held-out tokens that are scored
     config.checkpoint_every = 0  # steps between further checkpoints
     config.checkpoint_at = ""  # '100,1000': kept for good; or 'log': those of steps 1, 2, 4, 8 …
     config.keep = 2
@@ -78,8 +78,14 @@ def pretraining(model: str, objective: str) -> ConfigDict:
 
 
 def check_read(config: ConfigDict) -> None:
-    """Refuses a field with another value than its default if the objective does not read it."""
+    """Refuses a field with another value than its default if nothing reads it."""
     usual = pretraining(config.model, config.objective)
+    if config.final_rate and config.schedule != "cosine":
+        raise UserError(
+            f"--config.final_rate={config.final_rate} does nothing with "
+            f"--config.schedule={config.schedule}, which ends where it ends; expected it to be "
+            "left out (0), or --config.schedule=cosine"
+        )
     for name in _UNREAD.get(config.objective, ()):
         found, default = _field(config, name), _field(usual, name)
         if found != default:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,8 +115,8 @@ def _known(held_out: Sequence[TokenStore], trained: Mixture) -> str:
 
 
 def _paths(stores: str, name: str) -> list[str]:
-    """The names between commas."""
-    paths = [path.strip() for path in stores.split(",")]
+    """The names between commas; each may begin with `~/`."""
+    paths = [os.path.expanduser(path.strip()) for path in stores.split(",")]
     if "" in paths:
         raise UserError(
             f"--config.{name}={stores!r} has an empty name (a comma too many?); "

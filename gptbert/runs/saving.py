@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ class Saving:
         found = self._checkpoints.restore(self._on_disk, step)
         if found is None:
             return None
-        state = computed_form(found.state, self._layout, scan_layers=self._scan_layers)
+        state = computed_form(
+            found.state, self._layout, scan_layers=self._scan_layers, consume=True
+        )
         return state, Progress(**found.info)
 
     def wall_seconds(self) -> float:
@@ -74,16 +77,19 @@ class Saving:
         """The steps whose checkpoints are there and whole."""
         return self._checkpoints.good_steps()
 
-    def resume(self, fresh: TrainState, steps: int, *, quiet: bool) -> tuple[TrainState, Progress]:
-        """Where the run goes on: `fresh` at the first start, else its newest good state.
+    def resume(
+        self, fresh: Callable[[], TrainState], steps: int, *, quiet: bool
+    ) -> tuple[TrainState, Progress]:
+        """Where the run goes on: its newest good state, or at the first start what `fresh` makes.
 
-        Removes what a killed save left, and tells of damaged checkpoints.
+        Removes what a killed save left, and tells of damaged checkpoints. A state of the start is
+        made only where it is needed: beside a restored one the devices would hold both.
         """
         self._checkpoints.clean()
         tell_damaged(self._checkpoints.find()[1])
         restored = self.restore()
         if restored is None:
-            return fresh, Progress()
+            return fresh(), Progress()
         self._wall_before = restored[1].wall_seconds
         if not quiet:
             print(f"continuing after step {int(restored[0].step)} of {steps}", file=sys.stderr)

@@ -101,6 +101,33 @@ def objective_of(name: str) -> MaskedObjective | NextTokenObjective:
     return NextTokenObjective()
 
 
+def further_metrics(means: Mapping[str, float], tokens_per_byte: float | None) -> dict[str, float]:
+    """What follows from an objective's means.
+
+    Args:
+      means: By name, of steps or of a held-out set.
+      tokens_per_byte: Of the text whose tokens are predicted; None leaves out what needs it.
+
+    Returns:
+      `perplexity` (of masked words or next tokens) and, of next tokens,
+      `bits_per_byte` = loss x tokens a byte / ln 2.
+    """
+    if "mlm_loss" in means:
+        return {"perplexity": _perplexity(means["mlm_loss"])}
+    loss = means["token_loss"]
+    found = {"perplexity": _perplexity(loss)}
+    if tokens_per_byte is not None:
+        found["bits_per_byte"] = loss * tokens_per_byte / math.log(2)
+    return found
+
+
+def shown_metrics(objective: str) -> tuple[str, ...]:
+    """What the progress line of an objective has beside the loss, as far as it is measured."""
+    if objective in ("mlm_nsp", "mlm"):
+        return ("mlm_accuracy", "nsp_accuracy")
+    return ("perplexity", "bits_per_byte")
+
+
 def held_out_metrics(
     sums: Mapping[str, float], counts: Mapping[str, float], tokens_per_byte: float | None
 ) -> dict[str, float]:
@@ -111,23 +138,20 @@ def held_out_metrics(
       tokens_per_byte: Of the held-out text, for bits a byte; None leaves them out.
 
     Returns:
-      `loss` (all terms), `perplexity` (of masked words or next tokens), accuracies, and
-      `bits_per_byte` = loss x tokens a byte / ln 2.
+      `loss` (all terms), accuracies, and `further_metrics`.
     """
     means = {name: value / counts[name] for name, value in sums.items()}
+    further = further_metrics(means, tokens_per_byte)
     if "mlm_loss" in means:
         found = {
             "loss": means["mlm_loss"] + means.get("nsp_loss", 0.0),
             "mlm_loss": means["mlm_loss"],
-            "perplexity": _perplexity(means["mlm_loss"]),
+            "perplexity": further["perplexity"],
             "mlm_accuracy": means["mlm_accuracy"],
         }
         return found | {k: v for k, v in means.items() if k.startswith("nsp_")}
-    loss = means["token_loss"]
-    found = {"loss": loss, "perplexity": _perplexity(loss), "accuracy": means["token_accuracy"]}
-    if tokens_per_byte is not None:
-        found["bits_per_byte"] = loss * tokens_per_byte / math.log(2)
-    return found
+    found = {"loss": means["token_loss"], "perplexity": further["perplexity"]}
+    return found | {"accuracy": means["token_accuracy"]} | further
 
 
 def _perplexity(loss: float) -> float:

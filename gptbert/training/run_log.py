@@ -79,13 +79,17 @@ class RunLog:
         self._file.flush()
         self._events.scalars(step, values)
 
-    def progress(self, step: int, values: Mapping[str, float]) -> None:
-        """Moves the bar to `step`, or prints a line where there is no terminal."""
+    def progress(self, step: int, values: Mapping[str, float], seconds_left: float) -> None:
+        """Moves the bar to `step`, or prints a line where there is no terminal.
+
+        `seconds_left` is told by the line; the bar has an estimate of its own.
+        """
         text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         if not self._bar.disable:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)
         elif not self._quiet:
+            text += f", {tqdm.format_interval(seconds_left)} left"
             print(f"step {step}/{self._total}: {text}", file=sys.stderr, flush=True)
 
     def say(self, message: str) -> None:

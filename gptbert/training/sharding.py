@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -219,6 +221,12 @@ def pad_vocabulary(tree: Any, layout: Layout) -> Any:
 def strip_vocabulary(tree: Any, vocabulary: int) -> Any:
     """Takes the rows away again that `pad_vocabulary` added."""
     return _resize_vocabulary(tree, lambda rows: vocabulary)
+
+
+def parameter_count(parameters: Mapping[str, Any], vocabulary: int) -> int:
+    """How many numbers a model has, without what a mesh added to its vocabulary."""
+    stripped = strip_vocabulary(parameters, vocabulary)
+    return sum(int(math.prod(value.shape)) for value in stripped.values())
 
 
 def is_vocabulary(keys: tuple[Any, ...]) -> bool:

@@ -37,19 +37,31 @@ def saved_form(state: Any, vocabulary: int) -> Any:
     return strip_vocabulary(_each_dictionary(unstack_layers, state), vocabulary)
 
 
-def computed_form(state: Any, layout: Layout, *, scan_layers: bool) -> Any:
+def computed_form(state: Any, layout: Layout, *, scan_layers: bool, consume: bool = False) -> Any:
     """The inverse of `saved_form` for a mesh, placed on its devices.
 
     Compiled, so that no array is ever whole on one device where the mesh splits it.
+
+    With `consume` the arrays of `state` are gone afterwards: one dictionary by path (parameters, a
+    moment of them) after the other is converted and freed, so that at most one is held twice.
     """
 
-    def convert(state: Any) -> Any:
+    def convert(part: Any) -> Any:
         if scan_layers:
-            state = _each_dictionary(stack_layers, state)
-        return pad_vocabulary(state, layout)
+            part = _each_dictionary(stack_layers, part)
+        return pad_vocabulary(part, layout)
 
-    shapes = jax.eval_shape(convert, abstract(state))
-    return jax.jit(convert, out_shardings=layout.tree(shapes))(state)
+    def placed(part: Any) -> Any:
+        shapes = jax.eval_shape(convert, abstract(part))
+        return jax.jit(convert, out_shardings=layout.tree(shapes))(part)
+
+    def moved(part: Any) -> Any:
+        found = jax.block_until_ready(placed(part))
+        for leaf in jax.tree.leaves(part):
+            leaf.delete()
+        return found
+
+    return jax.tree.map(moved, state, is_leaf=_is_dictionary) if consume else placed(state)
 
 
 def abstract(tree: Any) -> Any:
@@ -59,7 +71,10 @@ def abstract(tree: Any) -> Any:
 
 def _each_dictionary(change: Callable[[Parameters], Parameters], tree: Any) -> Any:
     """Applies `change` to every dictionary by path in a state (parameters and moments)."""
-    is_dictionary = lambda node: isinstance(node, dict)  # noqa: E731
     return jax.tree.map(
-        lambda node: change(node) if isinstance(node, dict) else node, tree, is_leaf=is_dictionary
+        lambda node: change(node) if _is_dictionary(node) else node, tree, is_leaf=_is_dictionary
     )
+
+
+def _is_dictionary(node: Any) -> bool:
+    return isinstance(node, dict)

@@ -2,8 +2,10 @@
 
 Whatever the objective, a run is a pure function of its plan: batch, learning rate and dropout key
 of every step follow from (seed, step), so that a run continued from a checkpoint makes the updates
-that it would have made, bit for bit on the same devices (on CPU: with as many cores, by whose
-number XLA divides its sums).
+that it would have made: on CPU bit for bit, with as many cores (by whose number XLA divides its
+sums), as tests show. On a GPU nothing makes XLA repeat its bits unless XLA_FLAGS has
+--xla_gpu_deterministic_ops=true: products are chosen by timing, and scattered sums add in any
+order. That is untested, and so are the bits of a TPU.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import dataclasses
 import datetime
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -199,6 +201,8 @@ def train(
     steps: CompiledSteps,
     throughput: Throughput | None = None,
     evaluated: str = "dev",
+    further: Callable[[Mapping[str, float]], Metrics] | None = None,
+    shown: Sequence[str] = (),
     stop: Any = False,
 ) -> TrainState:
     """Trains from `state.step` to the end of the plan.
@@ -217,6 +221,8 @@ def train(
       steps: The compiled update.
       throughput: What a token costs and what the devices can do; None leaves both out of the log.
       evaluated: What is scored, for messages.
+      further: Figures that follow from the means of the logged steps, recorded beside them.
+      shown: Which of both the progress line has beside the loss.
       stop: Becomes true when the run is asked to stop (without JAX's; see `stop_requested`).
 
     Returns:
@@ -225,10 +231,12 @@ def train(
     Raises:
       RunFailed: The loss is not a number any more.
       Interrupted: Asked to stop; the state was saved.
+      Exception: A batch could not be built (a damaged shard: UserError); the state before it was
+        saved, but in a job of several processes.
     """
     step = saved = int(state.step)
     clock = _Clock(progress)
-    under_way = _UnderWay(plan, schedule, log, clock, throughput, steps.share)
+    under_way = _UnderWay(plan, schedule, log, clock, throughput, steps.share, further, shown)
     batches = _Prefetched(plan, steps.share)
     # XLA on CPU takes the memory of a step when it is queued, and a batch is built in no time
     # compared with a step; elsewhere one step waits while one runs.
@@ -250,7 +258,13 @@ def train(
             if saved != step:
                 checkpoint()
             raise Interrupted(f"stopped on request after step {step}; the same command continues")
-        batch, waited = batches.take(step)
+        try:
+            batch, waited = batches.take(step)
+        except Exception:
+            # In a job of several processes a save would wait for those that have their batch.
+            if saved != step and not is_distributed():
+                _save_before_raising(checkpoint, step, log)
+            raise
         under_way.leave(queued)
         state, scalars = steps(state, batch, schedule(step), step_key(seed, step))
         step += 1
@@ -271,6 +285,16 @@ def train(
         elif cadence.checkpoints(step):
             saved = checkpoint()
     return state
+
+
+def _save_before_raising(checkpoint: Callable[[], object], step: int, log: RunLog) -> None:
+    """Saves a good state while an error is on its way, which a failing save must not hide."""
+    try:
+        checkpoint()
+    except Exception as failure:
+        log.say(f"the state of step {step} could not be saved: {failure}")
+    else:
+        log.say(f"the state of step {step} was saved; the same command continues there")
 
 
 def stop_requested(stop: Any, step: int) -> bool:
@@ -317,9 +341,12 @@ class _UnderWay:
         clock: _Clock,
         throughput: Throughput | None,
         share: tuple[int, int],
+        further: Callable[[Mapping[str, float]], Metrics] | None,
+        shown: Sequence[str],
     ) -> None:
         self._plan, self._schedule, self._log, self._clock = plan, schedule, log, clock
         self._throughput, self._parts = throughput, share[1]
+        self._further, self._shown = further, shown
         self._steps: list[tuple[int, dict[str, jax.Array]]] = []
         self._tokens, self._flops, self._waited = 0, 0.0, 0.0
 
@@ -356,11 +383,13 @@ class _UnderWay:
         seconds = self._clock.lap()
         tokens, flops = _of_all_parts(self._tokens, self._flops, self._parts)
         self._clock.progress.tokens += tokens
-        record = {
-            f"train/{name}": found[-1][name] if name.endswith("_norm") else _mean(found, name)
+        figures = {
+            name: found[-1][name] if name.endswith("_norm") else _mean(found, name)
             for name in found[0]
         }
-        record |= {
+        if self._further:
+            figures |= self._further(figures)
+        record = {f"train/{name}": value for name, value in figures.items()} | {
             "learning_rate": self._schedule(last - 1),
             "examples_per_second": count * self._plan.batch_size / seconds,
             "tokens_per_second": tokens / seconds,
@@ -371,8 +400,9 @@ class _UnderWay:
         if self._throughput:
             record |= self._throughput.rates(flops / seconds)
         self._log.scalars(last, record)
-        shown = {"loss": record["train/loss"], "rate": record["learning_rate"]}
-        self._log.progress(last, shown | {"tokens/s": record["tokens_per_second"]})
+        shown = {name: figures[name] for name in ("loss", *self._shown) if name in figures}
+        shown |= {"rate": record["learning_rate"], "tokens/s": record["tokens_per_second"]}
+        self._log.progress(last, shown, record["seconds_left"])
         self._steps.clear()
         self._tokens, self._flops, self._waited = 0, 0.0, 0.0
 

@@ -11,6 +11,7 @@ import pytest
 
 from gptbert.models.dropout import Noise, step_key
 from gptbert.models.inputs import Packed
+from gptbert.models.layers import anywhere
 from gptbert.models.parameters import (
     describe,
     merge,
@@ -200,7 +201,7 @@ def test_scanned_and_recomputed_layers_are_the_same(name, compute):
     tiny.assert_close(unstack_layers(found), expected)
 
 
-def test_the_dropped_table_is_that_of_both_ends():
+def test_the_dropped_table_of_gpt_is_that_of_both_ends():
     """Embedding dropout alone: a model of the dropped tables without dropout is the same."""
     config = dataclasses.replace(GPT, dropout=0.0, attention_dropout=0.0, embedding_dropout=0.3)
     graph, parameters = made(config)
@@ -217,6 +218,24 @@ def test_the_dropped_table_is_that_of_both_ends():
     assert abs(loss - expected) <= 1e-6 * abs(expected)
     without, _ = packed_results("gpt", dropout=False)
     assert abs(loss - without) > 1e-3
+
+
+def test_gpt2_drops_entries_of_the_sum_and_none_of_its_tables():
+    config = dataclasses.replace(GPT2, dropout=0.0, attention_dropout=0.0, embedding_dropout=0.3)
+    model = merge(*made(config))
+    tokens = {row: [5] * 19 for row in range(64)}  # one word at every place of 64 examples
+    packed, _, _ = rows_of([[row] for row in tokens], tokens, 19)
+    noise = Noise(jnp.asarray(step_key(7, 3)), packed.segments, packed.positions)
+    plain = np.asarray(model.gpt.embeddings(packed, None, anywhere))
+    dropped = np.asarray(model.gpt.embeddings(packed, noise, anywhere))
+    kept = dropped != 0
+    np.testing.assert_allclose(dropped, np.where(kept, plain / 0.7, 0), rtol=1e-6)
+    assert abs(kept.mean() - 0.7) < 4 * np.sqrt(0.21 / kept.size)
+    # Of each entry of the tables some are kept: not one is dropped for the whole step.
+    assert kept.mean((0, 1)).min() > 0.4 and kept.mean((0, 1)).max() < 0.9
+    assert kept.mean(0).min() > 0.2 and kept.mean(0).max() < 1
+    table = np.asarray(model.gpt.embeddings.word.table[...])
+    np.testing.assert_array_equal(model.gpt.embeddings.word_table(noise), table)
 
 
 @pytest.mark.parametrize("place", ["dropout", "attention_dropout", "embedding_dropout"])

@@ -137,6 +137,13 @@ class Reference:
         return self.layers(self.drop(x, self.config.dropout, dropout.EMBEDDINGS), "bert")
 
     def gpt(self):
+        if self.config.norm_place == "pre":
+            p, packed = self.p, self.packed
+            x = p["gpt/embeddings/word/table"][packed.tokens]
+            x = x + p["gpt/embeddings/position/table"][packed.positions]
+            return self.layers(
+                self.drop(x, self.config.embedding_dropout, dropout.EMBEDDINGS), "gpt"
+            )
         word = self.dropped_table("gpt/embeddings/word/table", dropout.WORD_TABLE)
         position = self.dropped_table("gpt/embeddings/position/table", dropout.POSITION_TABLE)
         return self.layers(word[self.packed.tokens] + position[self.packed.positions], "gpt")
@@ -168,14 +175,17 @@ def test_every_place_drops_by_its_own_mask(name, scanned):
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_the_output_projection_of_a_gpt_drops_as_its_word_table():
-    build = lambda compute, rngs: NextTokenModel(GPT, compute, rngs)  # noqa: E731
+@pytest.mark.parametrize("config", [GPT, GPT2], ids=["GPT", "GPT-2"])
+def test_the_output_projection_of_gpt_drops_as_its_word_table_that_of_gpt2_nothing(config):
+    build = lambda compute, rngs: NextTokenModel(config, compute, rngs)  # noqa: E731
     parameters = draw(build)
     packed, _ = batch()
     noise = Noise(jnp.asarray(step_key(3, 1)), packed.segments, packed.positions)
     model = merge(describe(functools.partial(build, Compute()))[0], parameters)
-    reference = Reference(GPT, parameters, packed, noise)
-    table = reference.dropped_table("gpt/embeddings/word/table", dropout.WORD_TABLE)
+    reference = Reference(config, parameters, packed, noise)
+    table = reference.p["gpt/embeddings/word/table"]
+    if config is GPT:
+        table = reference.dropped_table("gpt/embeddings/word/table", dropout.WORD_TABLE)
     logits = reference.gpt() @ table.T
     labels = np.roll(packed.tokens, -1, 1)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))

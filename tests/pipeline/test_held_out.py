@@ -108,6 +108,8 @@ def test_windows_cover_the_split(tmp_path):
     length = store.tokens + store.documents
     assert predicted == read == held.predictions == length - 1
     assert held.bytes == pytest.approx(store.bytes * (length - 1) / length)
+    assert held.plan.tokens_per_byte == held.predictions / held.bytes
+    assert instances(mixture).plan.tokens_per_byte is None
     told = []
     for k in range(held.plan.steps):
         packed, targets = vars(held.plan.batch(k)).values()

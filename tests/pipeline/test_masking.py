@@ -150,7 +150,7 @@ def test_a_leading_continuation_is_a_word_of_its_own():
 
 
 @pytest.mark.property
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 12), st.integers(4, 30), st.booleans(), st.integers(0, 10**6))
 def test_a_mask_depends_on_the_example_only(count, width, whole, seed):
     tokens, candidates, lengths = examples(count, width, seed)

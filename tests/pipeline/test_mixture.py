@@ -18,7 +18,7 @@ def mixture(weights):
 
 
 @pytest.mark.property
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights, st.integers(1, 400))
 def test_each_corpus_is_visited_in_order_and_by_its_weight(weights, count):
     mixed = mixture(weights)
@@ -30,7 +30,7 @@ def test_each_corpus_is_visited_in_order_and_by_its_weight(weights, count):
 
 
 @pytest.mark.property
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights, st.integers(0, 10**12), st.integers(1, 64))
 def test_a_number_is_dealt_alike_wherever_one_begins(weights, start, count):
     mixed = mixture(weights)

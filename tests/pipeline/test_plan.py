@@ -126,7 +126,7 @@ def test_runs_of_a_sweep_share_their_shapes():
 
 
 @pytest.mark.property
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 60), st.integers(4, 40), st.integers(1, 8), st.integers(64, 400))
 def test_scoring_meets_every_example_once_on_any_device_count(examples, longest, multiple, tokens):
     data = tiny.features(examples, longest, seed=examples)

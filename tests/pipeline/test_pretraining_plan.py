@@ -15,7 +15,12 @@ from gptbert.pipeline.instance_rows import share_rows
 from gptbert.pipeline.instances import Creation
 from gptbert.pipeline.masking import Masking
 from gptbert.pipeline.mixture import Mixture
-from gptbert.pipeline.pretraining_plan import phase_steps, plan_instances, plan_windows
+from gptbert.pipeline.pretraining_plan import (
+    PhasedPlan,
+    phase_steps,
+    plan_instances,
+    plan_windows,
+)
 from tests.pipeline.corpora import (
     BERT,
     CLS,
@@ -244,6 +249,22 @@ def test_phases_follow_each_other(tmp_path):
             phase_steps(((1.0, length),), 100)
 
 
+def test_a_length_that_returns_goes_on_where_it_ended(tmp_path):
+    mixture = corpus(tmp_path)
+    plan = make(mixture, phases=((0.25, 32), (0.25, 48), (0.5, 32)), steps=24)
+    assert [phase.steps for phase in plan.phases] == [6, 6, 12]
+    short, long = make(mixture, steps=18), make(mixture, phases=((1.0, 48),), steps=6)
+    for number, step in enumerate([*range(6), *range(12, 24)]):
+        assert same(plan.batch(step), short.batch(number))
+    for number in range(6):
+        assert same(plan.batch(6 + number), long.batch(number))
+    assert not same(plan.batch(12), plan.batch(0))
+    assert plan.epoch(24) == pytest.approx(short.epoch(18) + long.epoch(6))
+    announced = [batch.packed.tokens.shape for batch in plan.abstract_batches()]
+    assert len(set(announced)) == len(announced)  # each shape is compiled once
+    assert set(announced) == {plan.batch(step).packed.tokens.shape for step in range(24)}
+
+
 def test_corpora_are_mixed_by_weight(tmp_path):
     low = make_store(tmp_path / "low", documents(20, first=5, last=50))
     high = make_store(tmp_path / "high", documents(5, seed=1, first=50))
@@ -361,3 +382,28 @@ def test_window_epochs_and_mixtures(tmp_path):
         assert ((plan.batch(step).packed.tokens >= 50).all(axis=1)).sum() == 4
     with pytest.raises(UserError, match="fewer than one window of 100000"):
         windows(Mixture.of([low]), length=100_000)
+
+
+def test_windows_of_a_length_that_returns_go_on_where_they_ended(tmp_path):
+    mixture = corpus(tmp_path)
+    phases = (windows(mixture, steps=5), windows(mixture, length=8, steps=3), windows(mixture))
+    plan, whole = PhasedPlan(phases), windows(mixture, steps=35)
+    for number, step in enumerate([*range(5), *range(8, 38)]):
+        assert same(plan.batch(step), whole.batch(number))
+    for number in range(3):
+        assert same(plan.batch(5 + number), phases[1].batch(number))
+    assert len(plan.abstract_batches()) == 2
+
+
+def test_tokens_a_byte_of_the_text_that_is_read(tmp_path):
+    few, many = (
+        make_store(tmp_path / str(count), documents(count, seed=count)) for count in (6, 40)
+    )
+    per_byte = [(s.tokens + s.documents) / s.bytes for s in (few, many)]  # with end-of-text
+    assert PhasedPlan((windows(Mixture.of([few])),)).tokens_per_byte == pytest.approx(per_byte[0])
+    assert windows(Mixture.of([few]), GPT).tokens_per_byte == pytest.approx(few.tokens / few.bytes)
+    mixed = windows(Mixture.of([few, many], [3, 1])).tokens_per_byte
+    assert mixed == pytest.approx(1 / (0.75 / per_byte[0] + 0.25 / per_byte[1]))
+    few.bytes = 0
+    assert windows(Mixture.of([few])).tokens_per_byte is None
+    assert make(Mixture.of([many])).tokens_per_byte is None  # a loss of examples, not of a text

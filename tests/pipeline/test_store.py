@@ -61,7 +61,7 @@ def test_knows_sentences_documents_and_totals(place):
 
 
 @pytest.mark.property
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_documents_in_any_shards(data):
     ids = st.integers(0, 70_000)

@@ -29,7 +29,7 @@ def ring(lengths, end=END):
 
 
 @pytest.mark.property
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=8),
     st.integers(1, 12),

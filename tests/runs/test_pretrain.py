@@ -1,7 +1,10 @@
 """Pre-training runs from a store to a run folder, and what can be done with it afterwards."""
 
+import functools
 import json
 import math
+import re
+import shutil
 
 import jax
 import numpy as np
@@ -9,22 +12,29 @@ import pytest
 
 from gptbert.commands.config_flag import load_config, set_field
 from gptbert.errors import UserError
+from gptbert.models.parameters import describe
+from gptbert.models.presets import Compute, preset
+from gptbert.models.pretraining import NextTokenModel
 from gptbert.pipeline.store import TokenStore
+from gptbert.runs import pretrain as pretraining_runs
 from gptbert.runs.assemble_pretraining import (
     assemble_pretraining,
     check_numbers,
     checkpoint_steps,
 )
+from gptbert.runs.dry_run_pretraining import describe_pretraining
 from gptbert.runs.export import export
 from gptbert.runs.finetune import finetune
 from gptbert.runs.pretrain import pretrain
 from gptbert.runs.recipe import finetuning
 from gptbert.training.run_log import RunLog, read_metrics
+from gptbert.training.sharding import AXES, Layout, pad_vocabulary, parameter_count
 from gptbert.weights.checkpoints import Checkpoints
 from gptbert.weights.huggingface import read_huggingface
 from tests.fabricated import make_glue, results
 from tests.fixtures_pretraining import TINY, make_text_store, tiny_config
 from tests.fixtures_runs import VOCABULARY, call, refused
+from tests.pipeline.corpora import same
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
@@ -62,7 +72,9 @@ def test_it_learns_and_says_what_it_measured(run, text_store):
     assert 0 < found["tokens"] <= 24 * 8 * 32
 
 
-def test_metrics_while_it_runs(run):
+def test_metrics_while_it_runs(run, text_store):
+    trained = TokenStore.open(text_store)
+    per_byte = trained.tokens / trained.bytes
     records = [r for r in read_metrics(run / "metrics.jsonl") if "train/loss" in r]
     assert [record["step"] for record in records] == list(range(1, 25))
     expected = {
@@ -75,6 +87,14 @@ def test_metrics_while_it_runs(run):
     for record in records:
         assert record.keys() >= expected and all(record[k] is not None for k in expected)
         assert 0 <= record["data_wait"] <= 1
+        predicted = record["train/mlm_loss" if "bert" in run.name else "train/token_loss"]
+        assert record["train/perplexity"] == pytest.approx(math.exp(predicted))
+        if "bert" in run.name:
+            assert "train/bits_per_byte" not in record
+        else:
+            assert record["train/bits_per_byte"] == pytest.approx(
+                predicted * per_byte / math.log(2)
+            )
     assert records[0]["learning_rate"] == 0.0  # as released, both for BERT and GPT
     assert list((run / "tensorboard").iterdir())
 
@@ -173,6 +193,9 @@ def test_ablations_and_mixtures(text_store, tmp_path):
         found[objective] = pretrain(config, tmp_path / objective, quiet=True)["metrics"]
     assert not any(name.startswith("nsp") for name in found["mlm"])
     assert found["left_to_right"].keys() == {"loss", "perplexity", "accuracy"}
+    records = read_metrics(tmp_path / "left_to_right/metrics.jsonl")
+    record = next(each for each in records if "train/loss" in each)
+    assert "train/perplexity" in record and "train/bits_per_byte" not in record
     description = json.loads((tmp_path / "left_to_right/model.json").read_text())
     assert description["model"]["left_to_right"] is True
 
@@ -215,6 +238,74 @@ def test_pieces_give_the_large_batch(text_store, tmp_path):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("model", ["test-bert", "test-gpt"])
+def test_the_progress_line(model, text_store, tmp_path, capsys):
+    config = tiny_config(model, text_store, steps=6, eval_every=0, log_every=3)
+    pretrain(config, tmp_path / "run")
+    named = (
+        r"mlm_accuracy \S+, nsp_accuracy" if "bert" in model else r"perplexity \S+, bits_per_byte"
+    )
+    line = rf"step 3/6: loss \S+, {named} \S+, rate \S+, tokens/s \S+, \d\d:\d\d left\n"
+    assert re.search(line, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_recomputed_layers_give_the_same_losses(scan, text_store, tmp_path):
+    losses = []
+    for remat in (False, True):
+        config = tiny_config(
+            "test-bert", text_store, steps=6, eval_every=0, remat=remat, scan_layers=scan
+        )
+        assert assemble_pretraining(config).compute.remat == remat
+        pretrain(config, tmp_path / str(remat), quiet=True)
+        records = read_metrics(tmp_path / str(remat) / "metrics.jsonl")
+        losses.append([r["train/loss"] for r in records if "train/loss" in r])
+    assert len(losses[0]) == 6
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["test-bert", "test-gpt"])
+def test_a_length_that_returns_goes_on_with_its_examples(model, text_store, tmp_path):
+    returning = tiny_config(model, text_store, phases=((0.5, 32), (0.25, 16), (0.25, 32)))
+    plan = assemble_pretraining(returning).plan
+    whole = assemble_pretraining(tiny_config(model, text_store, steps=18)).plan
+    for number, step in enumerate([*range(12), *range(18, 24)]):
+        assert same(plan.batch(step), whole.batch(number))
+    assert "6 steps of 8 examples" in describe_pretraining(returning)
+    found = pretrain(returning, tmp_path / "run", quiet=True)
+    assert found["steps"] == 24 and len(set(found["shapes"])) == len(found["shapes"])
+
+
+def test_a_restored_run_draws_no_state_of_its_own(text_store, tmp_path, monkeypatch):
+    """It would be held beside the restored one."""
+    config = tiny_config("test-bert", text_store, steps=6, eval_every=0, checkpoint_at="3")
+    first = pretrain(config, tmp_path / "run", quiet=True)
+    (tmp_path / "run/results.json").unlink()
+    shutil.rmtree(tmp_path / "run/checkpoints/00000006")
+
+    def start_state(assembly):
+        raise AssertionError("a checkpoint is there")
+
+    monkeypatch.setattr(pretraining_runs, "start_state", start_state)
+    assert pretrain(config, tmp_path / "run", quiet=True)["metrics"] == first["metrics"]
+
+
+def test_the_padding_of_a_mesh_is_not_counted(text_store, tmp_path, monkeypatch):
+    build = functools.partial(NextTokenModel, preset("gpt2-124m"), Compute())
+    two = Layout(jax.sharding.AbstractMesh((1, 1, 2), AXES))
+    padded = pad_vocabulary(describe(build)[1], two)
+    assert padded["gpt/embeddings/word/table"].shape == (50_258, 768)
+    assert parameter_count(padded, 50_257) == 124_439_808
+    monkeypatch.setattr("gptbert.training.sharding._tensor", lambda layout: 5)
+    config = tiny_config("test-bert", text_store, steps=6, eval_every=0)
+    table = assemble_pretraining(config).initial_parameters()["bert/embeddings/word/table"]
+    assert len(table) > len(VOCABULARY)
+    count = pretrain(config, tmp_path / "run", quiet=True)["parameters"]
+    saved = Checkpoints(tmp_path / "run/checkpoints").restore_arrays(6, prefix="parameters/")
+    assert count == sum(array.size for array in saved.values())
+    assert f"parameters: {count:,}\n" in describe_pretraining(config)
+
+
 def test_frozen_parameters_stay_and_the_final_rate_is_reached(text_store, tmp_path):
     config = tiny_config(
         "test-gpt2", text_store, steps=6, eval_every=0, schedule="cosine", final_rate=0.5,
@@ -234,8 +325,6 @@ def test_frozen_parameters_stay_and_the_final_rate_is_reached(text_store, tmp_pa
 
 
 def test_dry_run_trains_nothing(text_store, tmp_path, capsys):
-    from gptbert.runs.dry_run_pretraining import describe_pretraining
-
     told = describe_pretraining(tiny_config("test-bert", text_store))
     assert "24 steps of 8 examples" in told and "[MASK:" in told and "next:" in told
     assert "predictions (the denominator of the loss)" in told
@@ -244,8 +333,6 @@ def test_dry_run_trains_nothing(text_store, tmp_path, capsys):
 
 
 def test_dry_run_tells_the_memory_of_the_largest_step(text_store):
-    from gptbert.runs.dry_run_pretraining import describe_pretraining
-
     lines = []
     for phases in (((0.5, 16), (0.5, 32)), ((0.5, 32), (0.5, 16)), ((1.0, 16),)):
         told = describe_pretraining(tiny_config("test-bert", text_store, phases=phases))

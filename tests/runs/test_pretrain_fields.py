@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from gptbert.models.parameters import merge
+from gptbert.pipeline.batch import Batch, MaskedTargets
+from gptbert.pipeline.held_out import HeldOut
 from gptbert.pipeline.masking import Masking
 from gptbert.runs import pretrain
 from gptbert.runs.assemble_pretraining import PretrainingAssembly, assemble_pretraining
-from tests.fixtures_pretraining import tiny_config
+from gptbert.tokenizers import Tokenizer
+from tests import fixtures_pretraining
+from tests.fixtures_pretraining import make_text_store, tiny_config
 from tests.runs.wiring import Wired, expected_updates, stop_at_training, updates_of
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -117,7 +121,7 @@ MASKS = {"masking", "masking of the held-out text"}
 CHANGES: dict[tuple[str, Any], set[str]] = {
     ("masking.rate", 0.4): MASKS | {"predictions", "texts"},
     ("masking.mixture", (0.0, 1.0, 0.0)): MASKS | {"texts"},
-    ("masking.whole_words", True): MASKS,  # no word of the corpus has two pieces
+    ("masking.whole_words", True): MASKS,  # no word of this corpus has two pieces
     ("masking.most", 2): MASKS | {"predictions", "texts"},
     ("short_share", 1.0): {"lengths", "predictions", "texts"},
     ("duplicates", 1): {"repeats", "predictions", "lengths"},
@@ -160,6 +164,44 @@ def test_a_field_changes_what_it_must(
         assert found["dropout"] == [0.3, 0.3, 0.3]
     if name == "duplicates":
         assert found["repeats"]
+
+
+@pytest.fixture(scope="module")
+def words_in_pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of words of which the vocabulary has the pieces only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fixtures_pretraining, "WORDS", ("dogs", "cats", "men", "the", "sang"))
+        return make_text_store(tmp_path_factory.mktemp("pieces") / "store")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_words_of_several_pieces_are_hidden_whole(whole: bool, words_in_pieces: Path) -> None:
+    config = tiny_config("test-bert", words_in_pieces)
+    with config.unlocked():
+        config.masking.whole_words = whole
+    found = assemble_pretraining(config)
+    for plan in (found.plan, cast(HeldOut, found.held_out).plan):
+        batches = [plan.batch(step) for step in range(plan.steps)]
+        shares = np.concatenate([hidden_shares(each, found.tokenizer) for each in batches])
+        assert (shares > 0).sum() > 5
+        assert ((shares > 0) & (shares < 1)).any() != whole
+
+
+def hidden_shares(batch: Batch, tokenizer: Tokenizer) -> np.ndarray:
+    """Of each word of several pieces the share of pieces that are to be predicted."""
+    targets, tokens = batch.targets, np.array(batch.packed.tokens)
+    assert isinstance(targets, MaskedTargets)
+    rows, slots = np.nonzero(targets.weights)
+    columns = targets.positions[rows, slots]
+    tokens[rows, columns] = targets.labels[rows, slots]
+    hidden = np.zeros(tokens.shape)
+    hidden[rows, columns] = 1
+    word = np.cumsum(~tokenizer.continues[tokens]) - 1  # row after row: each begins with [CLS]
+    pieces = np.bincount(word)
+    # What follows [CLS] or [SEP] at once is the rest of a word that was cut.
+    begins = tokens.ravel()[np.flatnonzero(~tokenizer.continues[tokens])]
+    is_word = (pieces > 1) & ~np.isin(begins, tokenizer.special.require("cls", "sep"))
+    return (np.bincount(word, hidden.ravel()) / pieces)[is_word]
 
 
 def test_the_fields_of_a_gpt(start: Any) -> None:

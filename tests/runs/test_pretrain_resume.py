@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gptbert.commands.config_flag import load_config, split_config_flags
+from gptbert.pipeline.store_writer import StoreWriter
+from gptbert.runs.assemble_pretraining import assemble_pretraining
 from gptbert.weights.checkpoints import Checkpoints
 from tests.fabricated import results, saved_bits
+from tests.fixtures_pretraining import make_text_store
 from tests.runs.test_resume import Run, records, saving, server  # noqa: F401
 from tests.tiny_store import flip
 
@@ -85,10 +88,44 @@ def test_sigterm_saves_and_ends_with_75(start, left_alone, tmp_path):
     require_same(tmp_path / "run", left_alone)
 
 
-def test_a_damaged_shard_is_named_and_nothing_is_lost(server, text_store, tmp_path):  # noqa: F811
-    store = shutil.copytree(text_store, tmp_path / "store")
-    flip(next(store.glob("train/*.tokens")))
-    run = Run(server, arguments(store, tmp_path / "run"), tmp_path / "said.txt")
+@pytest.fixture
+def shards(tmp_path, monkeypatch) -> Path:
+    """A store of many shards, so that some are read late in a run."""
+    monkeypatch.setitem(StoreWriter.__init__.__kwdefaults__, "shard_tokens", 60)
+    return make_text_store(tmp_path / "store", documents=400)
+
+
+def first_reads(store: Path, monkeypatch) -> dict[int, int]:
+    """The step whose batch is the first to read of a shard, by the shard's number."""
+    name, fields, _ = split_config_flags(arguments(store, Path("run")))
+    plan, found = assemble_pretraining(load_config(name, fields, example="")).plan, {}
+    blocks = plan.phases[0].examples.mixture.stores[0]._blocks
+    read = blocks.read
+
+    def noted(shard, *span):
+        found.setdefault(shard, step)
+        return read(shard, *span)
+
+    monkeypatch.setattr(blocks, "read", noted)
+    for step in range(STEPS):
+        plan.batch(step)
+    return found
+
+
+def test_a_damaged_shard_is_named_and_nothing_is_lost(server, shards, tmp_path, monkeypatch):  # noqa: F811
+    """Met between two checkpoints: the updates since the last one are saved first."""
+    left_alone = Run(server, arguments(shards, tmp_path / "left_alone"), tmp_path / "said.txt")
+    assert left_alone.wait()[0] == 0
+    late = next(n for n, step in first_reads(shards, monkeypatch).items() if step == 9)
+    damaged = shards / "train" / f"{late:05d}.tokens"
+    whole = damaged.read_bytes()
+    flip(damaged)
+    run = Run(server, arguments(shards, tmp_path / "run"), tmp_path / "said.txt")
     code, said = run.wait()
-    assert code == 2 and ".tokens" in said and "checksum" in said, said
-    assert "Traceback" not in said
+    assert code == 2 and damaged.name in said and "checksum" in said, said
+    assert "the state of step 9 was saved" in said and "Traceback" not in said
+    assert Checkpoints(tmp_path / "run/checkpoints").latest_step() == 9
+    damaged.write_bytes(whole)
+    code, said = Run(server, arguments(shards, tmp_path / "run"), tmp_path / "said.txt").wait()
+    assert code == 0 and f"continuing after step 9 of {STEPS}" in said, said
+    require_same(tmp_path / "run", tmp_path / "left_alone")

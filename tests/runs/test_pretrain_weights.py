@@ -7,6 +7,7 @@ import pytest
 
 from gptbert.corpora.prepare import Request, prepare_corpus
 from gptbert.errors import UserError
+from gptbert.models.presets import preset
 from gptbert.pipeline.store import TokenStore
 from gptbert.runs.assemble_pretraining import assemble_pretraining
 from gptbert.runs.pretrain import pretrain
@@ -47,6 +48,20 @@ def test_a_store_made_with_the_folder_of_the_weights_fits(tmp_path, texts, bert_
     made = store(tmp_path, texts, bert_dir)
     notes = assemble_pretraining(tiny_config("test-bert", made, init_from=str(bert_dir))).notes
     assert not [note for note in notes if "tokenizer" in note]
+
+
+def test_dropout_is_that_of_the_recipe(tmp_path, texts, bert_dir):
+    """Not what the weights were trained with: the table of a config says what it does."""
+    weights = shutil.copytree(bert_dir, tmp_path / "weights")
+    settings = json.loads((weights / "config.json").read_text())
+    rates = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2}
+    (weights / "config.json").write_text(json.dumps(settings | rates))
+    made = store(tmp_path, texts, bert_dir)
+    config = tiny_config("test-bert", made, init_from=str(weights))
+    for given, expected in ((None, preset("test-bert").dropout), (0.25, 0.25)):
+        config.dropout = given
+        model = assemble_pretraining(config).model
+        assert (model.dropout, model.attention_dropout) == (expected, expected)
 
 
 def test_one_token_type_cannot_learn_next_sentences(tmp_path, texts, bert_dir):

@@ -187,10 +187,16 @@ def test_killed_at_random_moments_and_while_saving(
     run = start()
     run.kill_while(lambda: saving(run.workdir))
     assert saving(run.workdir), "an unfinished checkpoint was left"
-    run = start()
-    run.wait_for(lambda: saved(run) > 0)
-    time.sleep(random.uniform(0, 0.5))
-    run.kill()
+    drawn = random.Random(5)
+    for step in sorted(drawn.sample(range(4, 9), 2)):  # early enough for two more saves
+        known, run = saved(run), start()
+        run.wait_for(
+            lambda run=run, known=known, step=step: (
+                saved(run) > known and reached(run.workdir, step)
+            )
+        )
+        time.sleep(drawn.uniform(0, 0.02))  # into the step, the scoring or the save that follows
+        run.kill()
     run, before = start(), saved(run)
     run.kill_while(lambda: saved(run) > before and saving(run.workdir))
     last = saved(run)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptbert.errors import RunFailed
+from gptbert.errors import RunFailed, UserError
 from gptbert.models.dropout import step_key
-from gptbert.training.run_log import RunLog
+from gptbert.training import trainer
+from gptbert.training.run_log import RunLog, read_metrics
 from gptbert.training.state import TrainState
 from gptbert.training.trainer import Cadence, Progress, train
 from tests import tiny
@@ -34,6 +37,19 @@ class Plan:
         return step / 2
 
 
+class BrokenPlan(Plan):
+    """Has no batch for one step."""
+
+    def __init__(self, at, error):
+        super().__init__()
+        self.at, self.error = at, error
+
+    def batch(self, step, part=0, parts=1):
+        if step == self.at:
+            raise self.error
+        return super().batch(step, part, parts)
+
+
 class Update:
     """Notes what each step is given; `spoilt` are the scalars of one step."""
 
@@ -50,14 +66,16 @@ class Update:
         return TrainState(state.step + 1, {}, ()), {k: jnp.float32(v) for k, v in scalars.items()}
 
 
-def run(update, saved, **cadence):
+def run(update, saved, plan=None, save=None, folder=None, more=None, **cadence):
+    def note(state, progress, keep):
+        saved.append(int(state.step))
+
     cadence = Cadence((3, STEPS), **cadence)
-    with RunLog(None, start_step=0, total_steps=STEPS, quiet=True) as log:
+    with RunLog(folder, start_step=0, total_steps=STEPS, quiet=False) as log:
         return train(
-            Plan(), TrainState(0, {}, ()), lambda step: 0.5**step,
+            plan or Plan(), TrainState(0, {}, ()), lambda step: 0.5**step,
             seed=7, cadence=cadence, evaluate=lambda state: {"f1": 0.5}, metric="f1",
-            save=lambda state, progress, keep: saved.append(int(state.step)), log=log,
-            progress=Progress(), steps=update,
+            save=save or note, log=log, progress=Progress(), steps=update, **(more or {}),
         )  # fmt: skip
 
 
@@ -83,6 +101,72 @@ def test_a_number_that_is_none_stops_the_run(name, told, value):
     with pytest.raises(RunFailed, match=f"{value} at step 2; no checkpoint was saved yet. A sm"):
         run(Update(at=2, **{name: value}), saved := [], log_every=10)
     assert saved == []
+
+
+@pytest.mark.parametrize("error", [UserError("a shard is damaged"), KeyError("a bug of ours")])
+def test_a_batch_that_cannot_be_built_costs_no_update(error, capsys):
+    saved = []
+    with pytest.raises(type(error)) as raised:
+        run(Update(), saved, BrokenPlan(5, error))
+    assert raised.value is error and saved == [3, 5]
+    assert "the state of step 5 was saved; the same command continues there" in (
+        capsys.readouterr().err
+    )
+    for at, known in ((3, [3]), (0, [])):  # nothing is new since the last one
+        with pytest.raises(type(error)):
+            run(Update(), saved := [], BrokenPlan(at, error))
+        assert saved == known
+    assert "was saved" not in capsys.readouterr().err
+
+
+def test_what_fails_while_saving_hides_no_error(capsys):
+    def full(state, progress, keep):
+        if state.step == 5:
+            raise OSError("the disk is full")
+
+    error = UserError("a shard is damaged")
+    with pytest.raises(UserError) as raised:
+        run(Update(), [], BrokenPlan(5, error), full)
+    assert raised.value is error
+    assert "the state of step 5 could not be saved: the disk is full" in capsys.readouterr().err
+    with pytest.raises(UserError) as raised:  # the loss of step 5 was not looked at before
+        run(Update(at=5, loss=np.nan), saved := [], BrokenPlan(5, error))
+    assert raised.value is error and saved == [3]
+    assert "could not be saved: the loss became nan at step 5" in capsys.readouterr().err
+
+
+def test_one_process_of_several_saves_nothing_alone(monkeypatch):
+    monkeypatch.setattr(trainer, "is_distributed", lambda: True)
+    monkeypatch.setattr(trainer, "stop_requested", lambda stop, step: False)
+    with pytest.raises(UserError):
+        run(Update(), saved := [], BrokenPlan(5, UserError("a shard is damaged")))
+    assert saved == [3]
+
+
+def test_what_follows_from_the_means_is_recorded_and_shown(tmp_path, capsys):
+    more = {
+        "further": lambda means: {"doubled": 2 * means["loss"], "halved": means["loss"] / 2},
+        "shown": ("halved", "unknown"),
+    }
+    run(Update(at=2, loss=4.0), [], folder=tmp_path, more=more, log_every=3)
+    told = capsys.readouterr().err
+    records = [each for each in read_metrics(tmp_path / "metrics.jsonl") if "train/loss" in each]
+    assert [each["train/loss"] for each in records] == [2.0, 1.0]  # of three steps each
+    assert [each["train/doubled"] for each in records] == [4.0, 2.0]
+    assert [each["train/halved"] for each in records] == [1.0, 0.5]
+    assert re.search(
+        r"step 3/6: loss 2, halved 1, rate 0.25, tokens/s [\d.e+]+, \d\d:\d\d left", told
+    )
+    assert re.search(r"step 6/6: .*, 00:00 left", told)
+
+
+def test_without_further_figures_nothing_is_added(tmp_path, capsys):
+    run(Update(), [], folder=tmp_path, log_every=STEPS)
+    record = next(each for each in read_metrics(tmp_path / "metrics.jsonl") if "train/loss" in each)
+    assert {name for name in record if name.startswith("train/")} == {
+        "train/loss", "train/gradient_norm", "train/parameter_norm"
+    }  # fmt: skip
+    assert "loss 1, rate" in capsys.readouterr().err
 
 
 def test_the_best_evaluation():
