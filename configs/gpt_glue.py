@@ -4,7 +4,9 @@
         --config.init_from=GPT --workdir=runs/gpt-rte
 
 The recipe is the paper's: batch 32, 3 epochs, rate 6.25e-5, warm-up over 0.2% of the training and a
-linear fall, dropout 0.1; the optimizer is that of the released code. Texts are read between a
+linear fall, dropout 0.1, texts of up to 512 tokens; the optimizer is that of the released code,
+which reports the best of its scores on the validation set, where here the last checkpoint counts
+(--config.select=best has the other). Texts are read between a
 start and an extract token, pairs of MRPC, QQP and STS-B in both orders. The paper's auxiliary
 language-model loss is not part of it yet.
 
@@ -26,6 +28,7 @@ from gptbert.runs.recipe import finetuning
 def get_config(task: str = "rte"):
     """The recipe for one GLUE task."""
     config = finetuning(f"glue/{task}")
+    config.max_length = 512
     config.learning_rate = 6.25e-5
     config.warmup_proportion = 0.002
     config.optimizer = "gpt_adam"

@@ -132,6 +132,7 @@ class StopRequest:
         self._asked = True
 
 
+_request: StopRequest | None = None  # that of `stop_on_sigterm`, while it is active
 JOIN_SECONDS = 300  # until all processes of a job must have come together
 _LOST = re.compile(
     r"Gloo|Connection (closed|reset)|heartbeat|coordination (service|agent)|UNAVAILABLE|"
@@ -252,9 +253,13 @@ def is_distributed() -> bool:
 def stop_on_sigterm() -> Iterator[StopRequest]:
     """While active, SIGTERM sets the yielded request instead of ending the process.
 
-    In a job of several processes JAX catches the signal and tells all of them
-    (`training.trainer.stop_requested`).
+    Within another one it is the same request, which may be set already. In a job of several
+    processes JAX catches the signal and tells all of them (`training.trainer.stop_requested`).
     """
+    global _request
+    if _request is not None:
+        yield _request
+        return
     request = StopRequest()
     if _distributed:
         yield request
@@ -264,7 +269,9 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
     except ValueError:  # not in the main thread: whoever embeds us keeps their own handler
         yield request
         return
+    _request = request
     try:
         yield request
     finally:
+        _request = None
         signal.signal(signal.SIGTERM, before)

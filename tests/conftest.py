@@ -9,6 +9,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples everywhere, and no verdict that hangs on how busy the machine is.
+settings.register_profile(
+    "gptbert", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("gptbert")
 
 # Small programs are compiled over and over by tests and their workers: once is enough.
 _CACHE = Path(tempfile.gettempdir()) / f"gptbert-tests-{getpass.getuser()}"

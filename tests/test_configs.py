@@ -15,11 +15,11 @@ from gptbert.training.optimizer import OPTIMIZERS
 BERT_GLUE = {
     "batch_size": 32, "num_epochs": 3.0, "learning_rate": 5e-5, "warmup_proportion": 0.1,
     "optimizer": "bert_adam", "schedule": "bert", "weight_decay": 0.01, "clip_norm": 1.0,
-    "dropout": None, "attention_dropout": None, "max_length": 128, "pooling": "cls",
+    "dropout": 0.1, "attention_dropout": None, "max_length": 128, "pooling": "cls",
 }  # fmt: skip
 GPT_GLUE = BERT_GLUE | {
     "learning_rate": 6.25e-5, "warmup_proportion": 0.002, "optimizer": "gpt_adam",
-    "schedule": "gpt_linear",
+    "schedule": "gpt_linear", "max_length": 512,
 }  # fmt: skip
 BERT = {
     "objective": "mlm_nsp", "phases": ((0.9, 128), (0.1, 512)), "short_share": 0.1,

@@ -114,4 +114,7 @@ def test_sigterm_is_noticed_and_the_handler_given_back():
         assert not stop
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop
+        with stop_on_sigterm() as within:
+            assert within is stop, "what was asked for before is not forgotten"
+        assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before

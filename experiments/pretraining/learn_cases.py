@@ -65,7 +65,10 @@ WARMUP_SHARE = 0.1
 # The recipes of the papers but for the rate: 1e-4 is among those of the compact models of Turc et
 # al. 2019 (3e-4, 1e-4, 5e-5, 3e-5), whose second smallest has this shape. It was not chosen by
 # results; all runs have it.
-TUNING_FIELDS = {"learning_rate": 1e-4, "dropout": 0.1, "attention_dropout": 0.1}
+# Texts are cut at 128 tokens, beyond which those of these tasks hardly go.
+TUNING_FIELDS = {
+    "learning_rate": 1e-4, "dropout": 0.1, "attention_dropout": 0.1, "max_length": 128,
+}  # fmt: skip
 TUNINGS = {
     "bert": "configs/glue.py",
     "gpt": "configs/gpt_glue.py",

@@ -68,10 +68,18 @@ def config_folder() -> Path:
 
 
 def find_config(file: str) -> Path:
-    """The path of a config file: as given, or among the configs of this project."""
+    """The path of a config file: as given, or among the configs of this project.
+
+    Raises:
+      UserError: There is none, or it is no Python file.
+    """
     own = config_folder()
-    for path in (Path(file), own / file, own.parent / file, own / Path(file).name):
+    for path in (Path(file), own / file, own.parent / file):
         if path.is_file():
+            if path.suffix != ".py":
+                raise UserError(
+                    f"config {path} is no Python file; expected --config=FILE.py[:ARGUMENT]"
+                )
             return path
     known = sorted(f"configs/{path.name}" for path in own.glob("[a-z]*.py"))
     raise UserError(

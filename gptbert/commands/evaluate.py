@@ -26,7 +26,8 @@ MOST_CLASSES = 20  # a larger confusion matrix would not be readable
 _EPILOG = """\
 Labels are matched by name, so a model of MNLI scores AX, both of MNLI's dev sets and every file
 with the classes entailment, neutral and contradiction (rows of gold_label without agreement, -,
-are left out). Of a test split without labels the file for GLUE's leaderboard is written.
+are left out). Of a test split without labels the file for GLUE's leaderboard is written; so it is
+of AX where diagnostic-full.tsv, which has its labels, is not there.
 
 examples:
   gptbert evaluate --workdir=runs/mnli --split=dev_mismatched
@@ -129,6 +130,8 @@ def _summary(record: dict[str, Any]) -> str:
         lines.append("(every prediction is the same)")
     if "confusion_matrix" in record:
         lines += ["", _matrix(record)]
+    elif record["classes"]:
+        lines.append(f"(no confusion matrix of {len(record['classes']):,} classes is written)")
     return "\n".join(lines)
 
 

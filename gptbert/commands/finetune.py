@@ -7,6 +7,7 @@ from pathlib import Path
 from gptbert.commands.arguments import Parser, local_path
 from gptbert.commands.config_flag import explained_fields, load_config, split_config_flags
 from gptbert.errors import UserError
+from gptbert.runtime import stop_on_sigterm
 
 HELP = "fine-tune a pre-trained encoder on a labelled set"
 EXAMPLE = (
@@ -52,9 +53,10 @@ def main(arguments: list[str]) -> int:
         return 0
     if flags.workdir is None:
         raise UserError("no run folder: expected --workdir=DIR")
-    from gptbert.runs.finetune import finetune
+    with stop_on_sigterm():  # from here on, since the imports take seconds
+        from gptbert.runs.finetune import finetune
 
-    results = finetune(config, flags.workdir, quiet=flags.quiet)
+        results = finetune(config, flags.workdir, quiet=flags.quiet)
     from gptbert.reports.page import write_page
 
     page = write_page(flags.workdir)

@@ -104,7 +104,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     given = [name for name in ("text", "pair", "input") if getattr(flags, name)]
     if len(given) > 1:
         parser.error("texts in more than one way; expected TEXT, or --pair, or --input")
-    if not given and sys.stdin.isatty():
+    reads_stdin = not given or flags.input == "-"
+    if (reads_stdin and sys.stdin is None) or (not given and sys.stdin.isatty()):
         parser.error("no texts; expected TEXT, --pair A B, --input=FILE or lines of standard input")
     return flags
 

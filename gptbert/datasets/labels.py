@@ -46,9 +46,10 @@ def resolve_labels(
     if kind == "score" or (kind == "auto" and classes is None and _are_scores(lines)):
         return {label: _score(where, line, label) for label, line in lines.items()}, ()
     if classes is None:
-        classes = _find_classes(where, lines)
+        classes = _find_classes(where, lines, numbers_are_names=kind == "classes")
+    known = frozenset(classes)
     for label, line in lines.items():
-        if label not in classes:
+        if label not in known:
             raise UserError(
                 f"{where}:{line}: unknown label {label!r}{nearest(label, classes)}; "
                 f"known labels: {', '.join(classes)}"
@@ -77,29 +78,37 @@ def _score(where: str, line: int, label: str) -> float:
     return score
 
 
-def _find_classes(where: str, lines: Mapping[str, int]) -> tuple[str, ...]:
-    _refuse_two_spellings(where, lines)
+def _find_classes(
+    where: str, lines: Mapping[str, int], *, numbers_are_names: bool
+) -> tuple[str, ...]:
+    _refuse_two_spellings(where, lines, numbers_are_names=numbers_are_names)
     if len(lines) < 2:
         found = f"only the label {next(iter(lines))!r}" if lines else "no labels"
         raise UserError(f"{where}: {found}; a classifier needs at least two classes")
     if all(_NUMBER.fullmatch(label) for label in lines):
-        return tuple(sorted(lines, key=float))
+        return tuple(sorted(lines, key=lambda label: (float(label), label)))
     return tuple(sorted(lines))
 
 
-def _refuse_two_spellings(where: str, lines: Mapping[str, int]) -> None:
-    """One class written in two ways would be learnt as two classes."""
+def _refuse_two_spellings(where: str, lines: Mapping[str, int], *, numbers_are_names: bool) -> None:
+    """One class written in two ways would be learnt as two classes.
+
+    Numbers that are equal are one class, unless they are names: then 3.1 and 3.10 are two.
+    """
     seen: dict[str | float, str] = {}
     for label, line in lines.items():
-        is_number = _NUMBER.fullmatch(label.strip())
+        is_number = not numbers_are_names and _NUMBER.fullmatch(label.strip())
         meaning: str | float = float(label) if is_number else label.strip()
         if str(meaning).lower() in ("true", "false"):  # JSON and Python spell them differently
             meaning = str(meaning).lower()
         if meaning in seen:
             other = seen[meaning]
+            two = ""
+            if is_number and label.strip() != other.strip():
+                two = ", or, if they are two: --config.label_kind=classes"
             raise UserError(
                 f"{where}:{line}: label {label!r}, which line {lines[other]} writes as {other!r}; "
-                "write one class in one way"
+                f"write one class in one way{two}"
             )
         seen[meaning] = label
     words = [label for label in lines if not _NUMBER.fullmatch(label)]

@@ -50,11 +50,10 @@ def matthews_correlation(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> f
     """
     true, predicted = _class_numbers(labels, predictions)
     classes = int(max(true.max(), predicted.max())) + 1
-    matrix = confusion_matrix(true, predicted, classes)
     # Python's integers, since products of three counts leave int64 and float64 early.
-    total, correct = int(matrix.sum()), int(np.trace(matrix))
-    are = [int(count) for count in matrix.sum(axis=1)]
-    said = [int(count) for count in matrix.sum(axis=0)]
+    total, correct = len(true), int((true == predicted).sum())
+    are = np.bincount(true, minlength=classes).tolist()
+    said = np.bincount(predicted, minlength=classes).tolist()
     covariance = total * correct - sum(a * s for a, s in zip(are, said, strict=True))
     variance_are = total**2 - sum(a * a for a in are)
     variance_said = total**2 - sum(s * s for s in said)

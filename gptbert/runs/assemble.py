@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ from gptbert.models.presets import (
 from gptbert.pipeline.encode import Features
 from gptbert.pipeline.plan import cost_model
 from gptbert.runs.backbone import WORD_TABLE, add_gpt_tokens, encode_for, with_gpt_tokens
+from gptbert.runs.folder import RunFolder
 from gptbert.runs.layers import choose_compute
 from gptbert.tasks.classification import Task, TextObjective, label_numbers
 from gptbert.tasks.glue import read_glue_task
@@ -40,9 +42,9 @@ from gptbert.training.products import choose_products
 from gptbert.training.schedules import make_schedule
 from gptbert.training.sharding import Layout, check_model, make_layout, pad_vocabulary
 from gptbert.training.step import Training
-from gptbert.weights.folders import tokenizer_beside
+from gptbert.weights.folders import is_run_folder, tokenizer_beside
 from gptbert.weights.pretrained import check_pairs, check_vocabulary
-from gptbert.weights.sources import Weights, read_weights
+from gptbert.weights.sources import Weights, read_shape, read_weights
 
 MOST_DRAWN = 100_000_000  # examples of all steps: a plan of so many takes minutes and gigabytes
 LARGEST_SEED = 2**32 - 1  # what JAX's keys hold without 64-bit integers
@@ -98,7 +100,7 @@ class Assembly:
     def leans(self) -> bool:
         """Whether only the used rows of the vocabulary are trained (`training.vocabulary`)."""
         one_device = self.layout.mesh.size == 1
-        # A GPT drops rows of its table by their numbers, which leaning would change.
+        # GPT drops rows of its table by their numbers, which leaning would change.
         return self.config.lean_vocabulary and one_device and isinstance(self.model, BertConfig)
 
     @property
@@ -123,6 +125,11 @@ def read_task(config: ConfigDict) -> Task:
     if config.task.startswith("glue/"):
         return read_glue_task(config.task.removeprefix("glue/"), config.data_dir)
     if config.task == "text":
+        if "train_file" not in config:
+            raise UserError(
+                "--config.task=text reads your own files, which this config has no fields for; "
+                "expected --config=configs/text_classification.py"
+            )
         return read_own_files(
             config.train_file,
             config.eval_file,
@@ -185,11 +192,11 @@ def assemble(config: ConfigDict) -> Assembly:
     check_numbers(config)
     mesh = config.mesh
     layout = make_layout(mesh.data, mesh.fsdp, mesh.tensor)
+    model = _shape(config)
+    check_model(model, layout)
     task = read_task(config)
     assert task.train is not None
     weights = read_weights(config.init_from) if config.init_from else None
-    model = _shape(config, weights)
-    check_model(model, layout)
     vocabulary = config.tokenizer or str(tokenizer_beside(config.init_from))
     tokenizer = load_tokenizer(vocabulary)
     check_vocabulary(model, tokenizer, config.init_from or vocabulary)
@@ -225,7 +232,12 @@ def assemble(config: ConfigDict) -> Assembly:
         )
         for split, dataset in datasets.items()
     }
-    notes += _told(config, features)
+    notes += [*_told(config, features), *_untrained(config, features)]
+    if weights and weights.config.dropout != config.dropout:
+        notes.append(
+            f"dropout {config.dropout:g}, as in the papers, where the weights were trained with "
+            f"{weights.config.dropout:g}; --config.dropout={weights.config.dropout:g} keeps theirs"
+        )
     longest = int(features["train"].lengths.max())
     if 0 < config.row_length < longest:
         raise UserError(
@@ -277,6 +289,25 @@ def _told(config: ConfigDict, features: dict[str, Features]) -> list[str]:
     return notes
 
 
+def _untrained(config: ConfigDict, features: dict[str, Features]) -> list[str]:
+    """A word where texts are longer than any example that a pre-training run of ours has seen."""
+    folder = Path(config.init_from)
+    if not config.init_from or not (is_run_folder(folder) and (folder / "config.json").is_file()):
+        return []
+    began = RunFolder(folder).read("config.json").get("config", {})
+    if not began.get("phases") or began.get("init_from"):  # no pre-training, or not from scratch
+        return []
+    trained = max(length for _, length in began["phases"])
+    longest = max(int(each.lengths.max()) // each.sequences for each in features.values())
+    if longest <= trained:
+        return []
+    return [
+        f"texts of up to {longest} tokens, but {config.init_from} was pre-trained on examples of "
+        f"{trained}: the vectors of later positions are as they were drawn; "
+        f"--config.max_length={trained} cuts texts there"
+    ]
+
+
 def _check_tokenizer(config: ConfigDict, tokenizer: Tokenizer) -> None:
     """Refuses a tokenizer named beside weights that have another one."""
     beside = tokenizer_beside(config.init_from)
@@ -296,23 +327,27 @@ def _classifier(
     return make_classifier(model, compute, outputs, rngs, pooling)
 
 
-def _shape(config: ConfigDict, weights: Weights | None) -> ModelConfig:
-    if weights is not None and config.model and preset(config.model) != weights.config:
-        raise UserError(
-            f"--config.model={config.model} is not the shape of the weights in "
-            f"{config.init_from}; leave it out: the shape is read from the weights"
-        )
-    shape = weights.config if weights else preset(config.model)
-    if isinstance(shape, GptConfig) and config.dropout is not None:
-        shape = dataclasses.replace(shape, embedding_dropout=config.dropout)
-    rates = {
-        name: config[name] for name in ("dropout", "attention_dropout") if config[name] is not None
-    }
-    if weights is None:
+def _shape(config: ConfigDict) -> ModelConfig:
+    """The shape of the weights or of the preset, before anything large is read."""
+    changes: dict[str, Any] = {"dropout": config.dropout}
+    changes["attention_dropout"] = (
+        config.dropout if config.attention_dropout is None else config.attention_dropout
+    )
+    if config.init_from:
+        shape = read_shape(config.init_from)
+        if config.model and preset(config.model) != shape:
+            raise UserError(
+                f"--config.model={config.model} is not the shape of the weights in "
+                f"{config.init_from}; leave it out: the shape is read from the weights"
+            )
+    else:
+        shape = preset(config.model)
         if not config.tokenizer:
             raise UserError("random weights need --config.tokenizer=DIR|vocab.txt")
-        rates["vocabulary"] = load_tokenizer(config.tokenizer).vocabulary_size
-    return dataclasses.replace(shape, **rates)
+        changes["vocabulary"] = load_tokenizer(config.tokenizer).vocabulary_size
+    if isinstance(shape, GptConfig):
+        changes["embedding_dropout"] = config.dropout
+    return dataclasses.replace(shape, **changes)
 
 
 def _adopt_head(
@@ -323,8 +358,9 @@ def _adopt_head(
         notes.append("starting from random weights")
         return task.classes, {}
     start = {k: v for k, v in weights.parameters.items() if not k.startswith("classifier/")}
-    if pooling == "mean":
+    if pooling == "mean" and any(path.startswith("pooler/") for path in start):
         start = {k: v for k, v in start.items() if not k.startswith("pooler/")}
+        notes.append("not used of the weights: pooler (--config.pooling=mean)")
     head = {k: v for k, v in weights.parameters.items() if k.startswith("classifier/")}
     is_bert = isinstance(weights.config, BertConfig)
     new = ["pooler"] if is_bert and pooling == "cls" and "pooler/dense/kernel" not in start else []

@@ -14,6 +14,7 @@ from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.backbone import decode_for
 from gptbert.runs.finetune import plan_run
 from gptbert.training.products import Products
+from gptbert.training.sharding import parameter_count
 from gptbert.training.state import abstract
 from gptbert.training.step import jit_update
 from gptbert.training.trainer import abstract_pieces
@@ -98,7 +99,7 @@ def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
         assembly.costs.row(s.positions) * s.rows for s in [_used(plan, k) for k in _sample(plan)]
     )
     seconds = flops / len(_sample(plan)) * plan.steps / rate
-    count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(parameters))
+    count = parameter_count(parameters, assembly.model.vocabulary)
     return "\n".join(
         [
             f"parameters: {count:,}",
@@ -135,11 +136,11 @@ def duration(seconds: float) -> str:
 
 
 def _text(assembly: Assembly, plan: TrainingPlan) -> str:
-    """The first rows of the first batch, decoded."""
+    """The first batch, decoded."""
     batch = plan.batch(0)
     lines = ["", "the first batch, decoded (| separates the examples of a row):"]
-    for row in range(min(4, batch.packed.tokens.shape[0])):
-        lines.append(f"  row {row}: " + " | ".join(_row_texts(assembly, batch, row)))
+    for row in range(batch.packed.tokens.shape[0]):
+        lines.append(f"  row {row}: " + (" | ".join(_row_texts(assembly, batch, row)) or "(empty)"))
     return "\n".join(lines)
 
 

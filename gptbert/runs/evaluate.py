@@ -16,14 +16,14 @@ import numpy as np
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.columns import TABLES, Columns, format_of, read_columns
-from gptbert.datasets.glue import read_glue
+from gptbert.datasets.glue import has_glue, read_glue
 from gptbert.datasets.glue_tasks import find_split, find_task, nearest_task
 from gptbert.datasets.submission import write_submission
 from gptbert.datasets.text_files import is_undecided, read_text_file
 from gptbert.errors import UserError, nearest
 from gptbert.metrics.glue import confusion_matrix, glue_metrics, is_constant, majority_baseline
 from gptbert.runs.chunks import in_chunks
-from gptbert.runs.finetune import prediction_records
+from gptbert.runs.finetune import MOST_CONFUSED, prediction_records
 from gptbert.runs.folder import RunFolder, write_json
 from gptbert.runs.output import json_line, make_folder, whole_file
 from gptbert.runs.record import run_record
@@ -83,12 +83,19 @@ def read_task_split(source: Source, task: str, data_dir: str, split: str) -> Mat
             f"{source.task or 'an unknown task'})"
         )
     facts = find_task(task.removeprefix("glue/"))
-    split = find_split(facts, split or "dev")
     data_dir = data_dir or source.training.get("data_dir", "")
     if not data_dir:
         raise UserError(f"no data for {task}: expected --data_dir=DIR, a folder with GLUE's files")
+    split = find_split(facts, split or _usual_split(facts.name, Path(data_dir)))
     dataset = read_glue(facts.name, split, Path(data_dir))
     return Material(dataset, f"glue/{facts.name}", split, METRICS[facts.name])
+
+
+def _usual_split(task: str, data_dir: Path) -> str:
+    """What is scored unless a split is named: dev; of AX, whose labels were published apart and
+    few have, what there is."""
+    only_test = not has_glue(task, "dev", data_dir) and has_glue(task, "test", data_dir)
+    return "test" if task == "ax" and only_test else "dev"
 
 
 def _own_files(source: Source) -> Task:
@@ -253,7 +260,7 @@ def _score(classifier: Classifier, dataset: Dataset) -> tuple[np.ndarray, int]:
 
 
 def _measures(classifier: Classifier, material: Material, outputs: np.ndarray) -> dict[str, Any]:
-    """Metrics, baseline and confusion matrix, in the class order of the data."""
+    """Metrics, baseline and (unless it were huge) confusion matrix, in the data's class order."""
     dataset = material.dataset
     labels = label_numbers(dataset, dataset.classes)
     predicted = predictions(outputs, regression=classifier.source.is_regression)
@@ -267,7 +274,7 @@ def _measures(classifier: Classifier, material: Material, outputs: np.ndarray) -
         "collapsed": is_constant(predicted),
         "classes": list(dataset.classes),
     }
-    if dataset.classes:
+    if 0 < len(dataset.classes) <= MOST_CONFUSED:
         counts = confusion_matrix(labels, predicted, len(dataset.classes))
         measures["confusion_matrix"] = counts.tolist()  # rows: label, columns: prediction
     if "f1" in material.metrics:

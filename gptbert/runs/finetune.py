@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from gptbert.datasets import Dataset
 from gptbert.datasets.submission import write_submission
+from gptbert.errors import Interrupted
 from gptbert.metrics.glue import confusion_matrix, is_constant, majority_baseline
 from gptbert.pipeline.plan import TrainingPlan, run_shapes, total_steps
 from gptbert.runs.assemble import Assembly, assemble
@@ -35,6 +36,7 @@ from gptbert.training.vocabulary import WORD_TABLE, UsedVocabulary, renumbered, 
 from gptbert.weights.run_folder import write_description
 
 SHOWN_WRONG, SHOWN_RIGHT = 12, 12  # predictions that results.json carries for the report
+MOST_CONFUSED = 200  # classes of a confusion matrix; more would be megabytes that nobody reads
 
 
 def finetune(
@@ -127,7 +129,7 @@ def run(
         keep=config.keep,
         began=began,
     )
-    whole, progress = saving.resume(whole, plan.steps, quiet=quiet)
+    whole, progress = saving.resume(lambda: whole, plan.steps, quiet=quiet)
     fresh = int(whole.step) == 0
 
     # Loop. The state that is trained may be lean; scored and saved is always the whole one.
@@ -173,7 +175,7 @@ def run(
     record |= {"notes": notes, "products": steps.products}
     if before is not None:
         record["before"] = before
-    record |= _score_all(assembly, scorer, parameters, folder)
+    record |= _score_all(assembly, scorer, parameters, folder, stop)
     record["wall_clock_seconds"] = round(saving.wall_seconds(), 3)
     folder.write("results.json", record)
     return record
@@ -290,13 +292,18 @@ def _results(
 
 
 def _score_all(
-    assembly: Assembly, scorer: Scorer, parameters: Any, folder: RunFolder
+    assembly: Assembly, scorer: Scorer, parameters: Any, folder: RunFolder, stop: StopRequest
 ) -> dict[str, Any]:
-    """Scores every split with the final parameters; writes predictions; returns what to record."""
+    """Scores every split with the final parameters; writes predictions; returns what to record.
+
+    Raises:
+      Interrupted: Asked to stop; the checkpoints are there.
+    """
     task, regression = assembly.task, assembly.task.is_regression
     splits, baselines, shown, collapsed = {}, {}, [], False
     confusion: dict[str, Any] = {}
     for number, (name, dataset) in enumerate(task.evaluation.items()):
+        _go_on(stop)
         outputs = scorer.outputs(parameters, name)
         splits[name] = scorer.metrics_of(outputs, name, task.metrics, regression=regression)
         baselines[name] = majority_baseline(task.metrics, assembly.features[name].labels)
@@ -306,13 +313,14 @@ def _score_all(
             shown = _telling(records)
             predicted = predictions(outputs, regression=regression)
             collapsed = is_constant(predicted)
-            if not regression:
+            if not regression and len(assembly.classes) <= MOST_CONFUSED:
                 counts = confusion_matrix(
                     assembly.features[name].labels, predicted, len(assembly.classes)
                 )
                 confusion = {"classes": list(assembly.classes), "matrix": counts.tolist()}
     files = {}
     for name, dataset in task.test.items():
+        _go_on(stop)
         outputs = scorer.outputs(parameters, name)
         task_name = "ax" if name == "ax" else task.name.removeprefix("glue/")
         values = [
@@ -331,6 +339,11 @@ def _score_all(
         "predictions": shown,
         "prediction_files": files,
     }
+
+
+def _go_on(stop: StopRequest) -> None:
+    if stop:
+        raise Interrupted("stopped on request while scoring; the same command continues")
 
 
 def prediction_records(

@@ -30,8 +30,8 @@ def finetuning(task: str) -> ConfigDict:
     config.schedule = "bert"  # as released; or 'gpt_linear', 'gpt_cosine', 'cosine', 'constant'
     config.weight_decay = 0.01
     config.clip_norm = 1.0
-    config.dropout = placeholder(float)  # by default that of the weights (0.1)
-    config.attention_dropout = placeholder(float)
+    config.dropout = 0.1  # always (BERT A.3, GPT 4.1), whatever the weights were trained with
+    config.attention_dropout = placeholder(float)  # of attention's shares; by default as dropout
     config.frozen = ()  # patterns of parameter paths, for instance ('embeddings', 'layers/[0-3]/')
     config.seed = 0
 

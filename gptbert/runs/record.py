@@ -40,7 +40,10 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of this code base, with `+changes` if files differ; None outside of a checkout."""
+    """The commit of this code base, with `+changes` if files differ; None outside of a checkout.
+
+    An installed copy may lie within somebody else's repository, which does not track it.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
@@ -53,6 +56,7 @@ def git_commit() -> str | None:
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", __file__)
         dirty = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD") + ("+changes" if dirty else "")
     except (OSError, subprocess.SubprocessError):

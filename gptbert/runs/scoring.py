@@ -21,14 +21,23 @@ def collect(plan: ScoringPlan, score: Callable[[Batch], jax.Array], width: int) 
     """Scores every example of a plan exactly once; float32 [E,C] in the order of the data."""
     collected = np.zeros((len(plan.features), width), np.float32)
     times = np.zeros(len(plan.features), int)
-    # All batches are handed to the devices before the first result is asked for.
-    for examples, batch, scores in [(e, b, score(b)) for e, b in plan.iterate()]:
+
+    def take(examples: np.ndarray, batch: Batch, scores: jax.Array) -> None:
         rows, slots = np.nonzero(batch.targets.weights)
         starts = batch.targets.starts[rows, slots].reshape(len(rows), -1)[:, 0]
         numbers = batch.packed.segments[rows, starts] - 1
         which = examples[numbers // plan.features.sequences]
         collected[which] = np.asarray(scores)[rows, slots]
         times[which] += 1
+
+    # One batch is scored while the next is built; XLA on CPU takes the memory of all that wait.
+    running = None
+    for examples, batch in plan.iterate():
+        if running:
+            take(*running)
+        running = examples, batch, score(batch)
+    if running:
+        take(*running)
     assert (times == 1).all(), "an example was not scored exactly once"
     return collected
 

@@ -31,8 +31,8 @@ from gptbert.weights.huggingface import read_huggingface
 
 BATCH_TOKENS = 2048  # of one batch of `encode`; about what keeps two CPU cores busy
 _SLOTS = 16
-# Vocabulary tables are padded at most to the next multiple of this (for the sake of hardware).
-VOCABULARY_MULTIPLE = 128
+# To multiples of these vocabulary tables are padded, for the sake of hardware.
+_PADDED_TO = (8, 16, 32, 64, 128)
 
 
 class Model(nnx.Module):
@@ -238,20 +238,26 @@ def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> Pretrained:
 
 
 def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, source: str) -> None:
-    """Refuses a vocabulary of another model: more ids than the table, or clearly fewer.
+    """Refuses a vocabulary of another model: its ids would mean other words.
 
-    A table may be padded to a multiple of 128 for the sake of hardware; a vocabulary which is
-    smaller than that is another model's, and its ids would mean other words. Fine-tuning adds three
-    rows to a GPT's.
+    Fine-tuning adds three rows to a GPT's table.
     """
     ids = tokenizer.vocabulary_size
-    added = GPT_TOKENS if isinstance(config, GptConfig) else 0
-    if not ids <= config.vocabulary < ids + VOCABULARY_MULTIPLE + added:
+    added = (0, GPT_TOKENS) if isinstance(config, GptConfig) else (0,)
+    if not any(is_table_of(config.vocabulary - more, ids) for more in added):
         raise UserError(
             f"the tokenizer has {ids:,} entries, but the weights in {source} have a table of "
             f"{config.vocabulary:,} (vocab_size); expected the tokenizer that the weights were "
             "trained with"
         )
+
+
+def is_table_of(rows: int, ids: int) -> bool:
+    """Whether a word table of so many rows is that of a vocabulary of `ids` entries.
+
+    They are as many, or the table is padded to the next multiple of 8, 16, 32, 64 or 128.
+    """
+    return rows == ids or rows in (-(-ids // multiple) * multiple for multiple in _PADDED_TO)
 
 
 def check_pairs(config: ModelConfig, texts: int, source: str) -> None:

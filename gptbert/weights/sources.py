@@ -13,9 +13,9 @@ import numpy as np
 from gptbert.errors import UserError
 from gptbert.models.presets import GptConfig, ModelConfig
 from gptbert.weights.folders import is_run_folder
-from gptbert.weights.huggingface import read_huggingface
+from gptbert.weights.huggingface import read_config, read_huggingface
 from gptbert.weights.huggingface_names import naming
-from gptbert.weights.run_folder import Head, read_run
+from gptbert.weights.run_folder import Head, read_description, read_run
 
 # First parts of the paths of what each kind of training puts on the backbone.
 _HEADS = {
@@ -53,9 +53,27 @@ class Weights:
 def read_weights(source: str, head: Head = "classification") -> Weights:
     """Reads a Hugging Face folder or a run folder; raises UserError for anything else.
 
-    Of the heads those are kept that a training of the kind `head` has. Fine-tuning never wants the
-    heads of pre-training, so these go without a word; a classifier that is left behind is told.
+    Of the heads those are kept that a training of the kind `head` has; the notes name the others.
     """
+    path = _folder(source)
+    weights = _of_run(path) if is_run_folder(path) else _of_folder(path, head)
+    kept = {
+        name: value
+        for name, value in weights.parameters.items()
+        if name.startswith(("bert/", "gpt/")) or name.split("/")[0] in _HEADS[head]
+    }
+    left = sorted({name.split("/")[0] for name in weights.parameters if name not in kept})
+    notes = weights.notes + ((f"not used of the weights: {', '.join(left)}",) if left else ())
+    return dataclasses.replace(weights, parameters=kept, notes=notes, fingerprint=fingerprint(kept))
+
+
+def read_shape(source: str) -> ModelConfig:
+    """The shape of weights, from the files that describe them alone; errors as `read_weights`."""
+    path = _folder(source)
+    return read_description(path).config if is_run_folder(path) else read_config(path)[0]
+
+
+def _folder(source: str) -> Path:
     path = Path(source)
     if not path.is_dir():
         raise UserError(
@@ -63,16 +81,7 @@ def read_weights(source: str, head: Head = "classification") -> Weights:
             "model.safetensors, the files of a tokenizer) or the --workdir of a run "
             "(--config.init_from=DIR)"
         )
-    weights = _of_run(path) if is_run_folder(path) else _of_folder(path, head)
-    kept = {
-        name: value
-        for name, value in weights.parameters.items()
-        if name.startswith(("bert/", "gpt/")) or name.split("/")[0] in _HEADS[head]
-    }
-    notes = weights.notes
-    if head != "classification" and "classifier/bias" in weights.parameters:
-        notes += ("not used: the weights' classifier",)
-    return dataclasses.replace(weights, parameters=kept, notes=notes, fingerprint=fingerprint(kept))
+    return path
 
 
 def start_from(
@@ -142,7 +151,7 @@ def _of_folder(path: Path, head: Head) -> Weights:
     if head == "classification" and stated not in (None, rate):
         notes += [
             f"not used: classifier_dropout {stated!r} of config.json; the classifier's dropout is "
-            f"that of the hidden states ({rate}, or --config.dropout)"
+            "that of the hidden states (--config.dropout)"
         ]
     return Weights(
         found.config,

@@ -140,6 +140,8 @@ def test_a_task_is_the_argument() -> None:
         (None, "no config: expected --config=FILE.py[:ARGUMENT], for instance --config=this.py"),
         ("configs/glu.py", "'configs/glu.py' was not found (did you mean 'configs/glue.py'?)"),
         ("configs/text_classification.py:x", "takes no argument, but ':x' was given"),
+        ("nowhere/glue.py:mrpc", "'nowhere/glue.py' was not found"),
+        ("README.md", "config README.md is no Python file; expected --config=FILE.py[:ARGUMENT]"),
     ],
 )
 def test_configs_that_cannot_be_loaded(name: str | None, expected: str) -> None:

@@ -44,6 +44,16 @@ def test_names_asked_for_may_be_fractions_and_stand_by_value() -> None:
     assert _resolve(["10.5", "2.0", "0.5"], kind="classes")[1] == ("0.5", "2.0", "10.5")
 
 
+def test_names_asked_for_may_be_equal_as_numbers() -> None:
+    """Versions, sections, codes: 3.1 and 3.10 are two names."""
+    labels = ["3.10", "01", "3.1", "1"]
+    assert _resolve(labels, kind="classes")[1] == ("01", "1", "3.1", "3.10")
+    with pytest.raises(UserError, match=r"if they are two: --config.label_kind=classes"):
+        _resolve(["01", "1", "2"])
+    with pytest.raises(UserError, match=r"'1 ', which line 2 writes as '1'; .* one way$"):
+        _resolve(["1", "1 ", "2"], kind="classes")
+
+
 @pytest.mark.parametrize("label", ["high", "nan", "1e999", ""])
 def test_scores_asked_for_must_be_numbers(label: str) -> None:
     with pytest.raises(UserError, match=rf"data.tsv:3: label '{label}' is not a number"):

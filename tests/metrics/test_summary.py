@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gptbert.metrics.summary import Summary, differ, summarise
@@ -31,7 +31,6 @@ def test_runs_without_a_number_are_refused(values: list[float]) -> None:
 
 
 @pytest.mark.property
-@settings(deadline=None)
 @given(ACCURACIES)
 def test_summary_equals_the_standard_librarys(values: list[float]) -> None:
     found = summarise(values)
@@ -54,7 +53,6 @@ def test_differ_is_two_standard_errors() -> None:
 
 
 @pytest.mark.property
-@settings(deadline=None)
 @given(ACCURACIES)
 def test_a_result_does_not_differ_from_itself(values: list[float]) -> None:
     assert not differ(summarise(values), summarise(values))

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gptbert.reports.figures import HEIGHT, WIDTH, confusion_chart, line_chart, ticks
@@ -126,7 +126,6 @@ def test_names_are_escaped() -> None:
 
 
 @pytest.mark.property
-@settings(deadline=None)
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=20))
 def test_every_point_lies_inside_the_picture(values: list[tuple[float, float]]) -> None:
     (path,) = lines(chart({"a": values}))
@@ -135,7 +134,6 @@ def test_every_point_lies_inside_the_picture(values: list[tuple[float, float]]) 
 
 
 @pytest.mark.property
-@settings(deadline=None)
 @given(VALUES, VALUES, st.integers(3, 10))
 def test_ticks_are_round_and_enclose(a: float, b: float, most: int) -> None:
     low, high = min(a, b), max(a, b)

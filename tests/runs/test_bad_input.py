@@ -76,6 +76,11 @@ def test_no_data_folder_given(sentence: Refused) -> None:
     assert "no data: expected --config.data_dir=DIR" in sentence(data_dir=None)
 
 
+def test_own_files_with_the_recipe_of_a_benchmark(sentence: Refused) -> None:
+    said = sentence("--config.task=text")
+    assert "expected --config=configs/text_classification.py" in said
+
+
 def test_wrong_column_count(sentence: Refused, glue: Path) -> None:
     rewrite(glue / "MRPC" / "train.tsv", lambda text: text.replace("\n1\t", "\n1\tmore\t", 1))
     said = sentence()

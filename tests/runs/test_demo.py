@@ -93,6 +93,11 @@ def test_both_stages_of_both_models(finished) -> None:
         assert random["metrics"] == model["random"]
         assert tuned["hyperparameters"]["init_from"].endswith(f"pretrain-{model['name']}")
         assert random["hyperparameters"]["init_from"] == ""
+        shapes = [
+            json.loads((folder / name / "model.json").read_text())["model"]
+            for name in model["folders"][1:]
+        ]
+        assert shapes[0] == shapes[1], "one recipe, dropout included"
         same = tuned["hyperparameters"].keys() - {"init_from", "model", "tokenizer"}
         assert all(tuned["hyperparameters"][k] == random["hyperparameters"][k] for k in same)
 

@@ -105,6 +105,16 @@ class TestSplitsAndTasks:
         for name, counts in zip(NLI, matrix, strict=True):
             assert [name, *map(str, counts)] in printed
 
+    def test_ax_without_its_labels(self, mnli_run, mnli_data, tmp_path):
+        """What most people have; no split is named, as in the help."""
+        data = shutil.copytree(mnli_data, tmp_path / "glue")
+        (data / "diagnostic" / "diagnostic-full.tsv").unlink()
+        ax = ("evaluate", f"--workdir={mnli_run}", "--task=glue/ax")
+        called = call(*ax, f"--data_dir={data}", f"--output={tmp_path / 'out'}")
+        assert called.code == 0 and str(tmp_path / "out" / "AX.tsv") in called.out
+        labelled = call(*ax, f"--output={tmp_path / 'labelled'}")
+        assert evaluation(tmp_path / "labelled")["split"] == "dev", labelled
+
     def test_unlabelled_split_becomes_the_file_for_the_leaderboard(self, mnli_run, tmp_path):
         before = (mnli_run / "predictions" / "AX.tsv").read_bytes()
         called = call("evaluate", f"--workdir={mnli_run}", "--task=glue/ax", "--split=test",

@@ -355,10 +355,10 @@ def test_other_equations_are_refused(even: Path, bert_dir: Path, tmp_path: Path)
     assert call(*command).code == 0
     (tmp_path / "run" / "results.json").unlink()
     settings = json.loads((weights / "config.json").read_text())
-    (weights / "config.json").write_text(json.dumps(settings | {"hidden_dropout_prob": 0.9}))
+    (weights / "config.json").write_text(json.dumps(settings | {"hidden_act": "gelu_new"}))
     called = call(*command, "--quiet")
     assert called.code == 2 and called.err.startswith("gptbert: ")
-    assert "dropout was 0.1 and is now 0.9 (config.json of the weights has changed)" in called.err
+    assert "and is now 'gelu_tanh' (config.json of the weights has changed)" in called.err
     (weights / "config.json").write_text(json.dumps(settings))
     assert call(*command).code == 0
 

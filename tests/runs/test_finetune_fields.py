@@ -86,7 +86,7 @@ def test_the_released_recipe(usual: dict[str, Any]) -> None:
 
 
 CHANGES: dict[tuple[str, object], set[str]] = {
-    ("dropout", 0.3): {"dropout", "dropout of embeddings"},
+    ("dropout", 0.3): {"dropout", "dropout of embeddings", "dropout of attention"},
     ("attention_dropout", 0.3): {"dropout of attention"},
     ("weight_decay", 0.2): {"updates"},
     ("clip_norm", 0.5): {"updates"},
@@ -125,9 +125,10 @@ def test_a_field_changes_what_it_must(
 
 
 def test_gpt_s_recipe_corrects_in_the_rate(start: Any) -> None:
-    found = facts(start("gpt_glue", dropout=0.3, warmup_proportion=0.2))
+    fields = {"dropout": 0.3, "attention_dropout": 0.2, "warmup_proportion": 0.2}
+    found = facts(start("gpt_glue", **fields))
     assert found["dropout"] == (True, 0.3, 0.3) and found["dropout of embeddings"] == 0.3
-    assert found["dropout of attention"] == 0.1
+    assert found["dropout of attention"] == 0.2
     expected = expected_updates(decay=0.01, clip=1.0, epsilon=1e-8)
     np.testing.assert_allclose(found["updates"], expected, rtol=1e-4)
     warm_up = 0.2 * STEPS  # not cut to whole steps

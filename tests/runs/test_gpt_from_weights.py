@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quickly")]
 
 ENTRIES = len(VOCABULARY)
 SHORT = {"max_length": 20, "num_epochs": 1}
+# Rows up to the next multiple of 8 and of 128.
+PADDING = [-ENTRIES % multiple for multiple in (8, 128)]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,23 @@ def test_a_dry_run_from_weights(pretrained, glue, tmp_path) -> None:
     assert 0.2 < share <= 1
 
 
+def test_positions_that_pre_training_never_saw_are_told(pretrained, glue, tmp_path) -> None:
+    weights = shutil.copytree(pretrained, tmp_path / "weights")
+    began = json.loads((weights / "config.json").read_text())
+    began["config"]["phases"] = [[0.9, 4], [0.1, 8]]
+    (weights / "config.json").write_text(json.dumps(began))
+    fields = [("data_dir", str(glue)), ("init_from", str(weights))]
+
+    def told(length: int) -> list[str]:
+        config = load_config("configs/gpt_glue.py:mrpc", [*fields, ("max_length", str(length))],
+                             example="")  # fmt: skip
+        return [note for note in assemble(config).notes if "was pre-trained on" in note]
+
+    (note,) = told(20)
+    assert note.startswith("texts of up to ") and "--config.max_length=8 cuts texts there" in note
+    assert told(8) == []
+
+
 def test_the_three_tokens_are_added_once(pretrained, tuned, glue) -> None:
     _, trained, _ = read_run(tuned)
     entries, table = assembled(glue, pretrained)
@@ -97,9 +117,9 @@ def test_the_three_tokens_are_added_once(pretrained, tuned, glue) -> None:
     np.testing.assert_array_equal(kept, trained[WORD_TABLE])
 
 
-@pytest.mark.parametrize("rows", [3, 4, 127])
+@pytest.mark.parametrize("rows", PADDING)
 def test_rows_of_padding_are_not_the_three_tokens(pretrained, glue, tmp_path, rows) -> None:
-    """However many: three new rows are drawn, and the run can be used and continued."""
+    """Three new rows are drawn, and the run can be used and continued."""
     weights = padded(pretrained, tmp_path / "padded", rows)
     entries, table = assembled(glue, weights)
     assert entries == ENTRIES + rows + 3
@@ -126,9 +146,9 @@ def test_pre_training_goes_on_from_a_fine_tuned_gpt(tuned, text_store) -> None:
 
 
 def test_pre_training_goes_on_with_a_padded_table(pretrained, text_store, tmp_path) -> None:
-    weights = padded(pretrained, tmp_path / "padded", 34)
+    weights = padded(pretrained, tmp_path / "padded", PADDING[-1])
     config = tiny_config("test-gpt", text_store, init_from=str(weights), steps=2, warmup_steps=0)
-    assert assemble_pretraining(config).model.vocabulary == ENTRIES + 34
+    assert assemble_pretraining(config).model.vocabulary == ENTRIES + PADDING[-1]
     assert np.isfinite(pretrain(config, tmp_path / "run", quiet=True)["metrics"]["loss"])
 
 

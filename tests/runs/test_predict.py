@@ -377,6 +377,12 @@ class TestRefusals:
         called = call("predict", f"--workdir={reviews_run}", stdin=b"good\nna\xefve\n")
         assert called.code == 2 and ":2: not UTF-8" in called.err
 
+    def test_standard_input_that_is_closed(self, reviews_run, monkeypatch, capsys):
+        monkeypatch.setattr(sys, "stdin", None)
+        for more in ([], ["--input=-"]):
+            assert cli.main(["predict", f"--workdir={reviews_run}", *more]) == 2
+            assert "no texts; expected TEXT" in capsys.readouterr().err
+
     def test_no_texts_at_a_terminal(self, reviews_run, monkeypatch, capsys):
         keyboard, terminal = pty.openpty()
         with open(terminal) as stdin:
