@@ -96,9 +96,9 @@ def append(path: Path, record: dict) -> None:
 
 
 @functools.cache
-def does_less_work(commit: str) -> bool:
-    """Whether a commit comes after the one since which a step is spared work."""
-    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", LESS_WORK, commit]
+def comes_after(commit: str, change: str = LESS_WORK) -> bool:
+    """Whether a commit has a change in it; by default that since which a step is spared work."""
+    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", change, commit]
     code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
     if code not in (0, 1):
         raise SystemExit(f"git does not know commit {commit}; the whole history is needed")
@@ -109,7 +109,7 @@ def is_superseded(record: dict) -> bool:
     """Whether a record is of a program as the package does not compile it any more."""
     commit = record.get("about", record).get("git_commit")
     ours = record["contestant"] in OURS
-    return ours and bool(commit) and not does_less_work(commit.split("+")[0])
+    return ours and bool(commit) and not comes_after(commit.split("+")[0])
 
 
 def current(steps: list[dict]) -> list[dict]:
