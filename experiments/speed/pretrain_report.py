@@ -20,7 +20,7 @@ WHAT = {
     "compiled": "transformers, torch.compile, float32",
     "autocast": "transformers, eager, bfloat16 autocast",
 }
-# Since this commit GPT-2's dropout is that of the embeddings' sum; before it was that of the tables.
+# Since this commit GPT-2 drops entries of the embeddings' sum; before it was those of the tables.
 DROPS_THE_SUM = "ddb9bbfd4bdcec8f1fd3148b161eeb8854334f02"
 # (model, slower, faster) -> how many times faster it shall be, and in which words that is said.
 TARGETS = {
