@@ -40,6 +40,12 @@ COMMANDS = {
     "demo": "pre-train and fine-tune a tiny BERT and a tiny GPT on the library's docstrings",
 }
 
+_OUT_OF_MEMORY = (
+    "a device (or this machine) has not the memory that a step takes; --config.accumulate=8 cuts a "
+    "batch into pieces, --config.remat=true keeps less of it, a smaller --config.batch_size (of "
+    "predict and evaluate: --max_length) needs less, and --dry_run tells how much it is"
+)
+
 # Flags that name a path, of which an empty one would be the current folder.
 _NAMES = {
     "--workdir": "folder",
@@ -149,6 +155,11 @@ def _main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("gptbert: interrupted from the keyboard", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not runtime.is_out_of_memory(error):
+            raise
+        print(f"gptbert: the run failed: {_OUT_OF_MEMORY}", file=sys.stderr)
+        return EXIT_RUN_FAILED
 
 
 def _told(error: OSError) -> str | None:

@@ -249,6 +249,14 @@ def is_distributed() -> bool:
     return _distributed
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or this process, has not the memory that was asked for."""
+    return isinstance(error, MemoryError) or (
+        type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+        and "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
 @contextlib.contextmanager
 def stop_on_sigterm() -> Iterator[StopRequest]:
     """While active, SIGTERM sets the yielded request instead of ending the process.

@@ -9,6 +9,7 @@ import sys
 import types
 
 import pytest
+from jax.errors import JaxRuntimeError
 
 from gptbert import __version__, cli, errors
 from gptbert.errors import Interrupted, RunFailed, UserError
@@ -120,6 +121,12 @@ def test_misspelt_flag(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (PermissionError(errno.EACCES, "denied", "x"), 2, "gptbert: cannot use 'x' (denied); exp"),
         (KeyboardInterrupt(), 130, "gptbert: interrupted from the keyboard\n"),
+        (MemoryError(), 3, "gptbert: the run failed: a device (or this machine) has not the mem"),
+        (
+            JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 34258965008 bytes."),
+            3,
+            "gptbert: the run failed: a device (or this machine) has not the memory that a step",
+        ),
     ],
 )
 def test_exit_codes(
@@ -135,7 +142,8 @@ def test_exit_codes(
 
 
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    for bug in (ValueError("ours"), OSError(errno.EIO, "input/output error")):
+    broken = JaxRuntimeError("INTERNAL: broken")
+    for bug in (ValueError("ours"), OSError(errno.EIO, "input/output error"), broken):
         fail_with(bug, monkeypatch)
         with pytest.raises(type(bug)):
             cli.main(["report"])

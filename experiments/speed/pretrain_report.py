@@ -146,6 +146,7 @@ def report(found: list[dict]) -> str:
         "alone is spared (the last layer's share is then in *same work*); *same work* is what is",
         "left between both sides. The whole ratio (eager / gptbert) would be the product of both",
         "had all taken part in the same blocks; where they did not, it is so only roughly.",
+        "No GPU and no TPU was at hand: none is timed.",
         "",
     ]
     for machine in sorted({r["about"]["hardware"] for r in found}):

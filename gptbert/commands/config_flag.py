@@ -54,7 +54,7 @@ def load_config(name: str | None, fields: list[tuple[str, str]], *, example: str
     """The config called `FILE.py:ARGUMENT` with the given fields set; raises UserError."""
     if not name:
         raise UserError(f"no config: expected --config=FILE.py[:ARGUMENT], for instance {example}")
-    file, _, argument = name.partition(":")
+    file, _, argument = (name, "", "") if Path(name).is_file() else name.partition(":")
     config = _get_config(find_config(file), argument)
     for field, text in fields:
         set_field(config, field, text)

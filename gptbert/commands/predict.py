@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> int:
             source, max_length=flags.max_length, compute_dtype=flags.compute_dtype
         )
         total, truncated = predict(classifier, stream, file, flags.format)
+        if not total and flags.input not in (None, "-"):
+            raise UserError(f"{flags.input}: no texts; expected at least one")
     if truncated:
         limit = classifier.max_length
         cut = f"{truncated:,} of {total:,} texts are longer than {limit} tokens and were cut"

@@ -128,6 +128,11 @@ def _found_done(files: Files, quiet: bool) -> dict[str, Any]:
     """The report of a store that is there; UserError if a file of it is missing, cut or damaged."""
     stores = [TokenStore.open(files, split) for split in SPLITS]
     stores[0].read_beside()
+    if bad := dict.fromkeys(name for store in stores for name in store.verify()):
+        raise UserError(
+            f"{files.path} is prepared but damaged ({', '.join(list(bad)[:3])}); delete it and "
+            "start the same command again"
+        )
     report = dict(stores[0].info["report"])
     if files.size(REPORT) is None:  # nobody reads it but people, so it is no reason to stop
         _write_report(files, report)

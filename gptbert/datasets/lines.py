@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gptbert.datasets.document_streams import damage_reason, open_xz
-from gptbert.errors import UserError
+from gptbert.errors import UserError, nearest
 
 # Longer "lines" come from files that are not text; reading one must not take all memory.
 MAX_LINE_BYTES = 1 << 24
@@ -87,12 +87,27 @@ def _raw_lines(source: Path | BinaryIO) -> Iterator[bytes]:
         if not isinstance(source, Path):
             yield from iter(lambda: source.readline(MAX_LINE_BYTES + 1), b"")
             return
+        if not source.exists():
+            raise UserError(_missing(source))
         with open_file(source) as stream:
             yield from iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b"")
     except DAMAGE as error:
         raise damaged(source, error) from error
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
+
+
+def _missing(path: Path) -> str:
+    """What is said of a file that is not there: where it was looked for, what lies beside it."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return f"{path}: cannot be read: No such file, and no folder {folder}"
+    beside = sorted(each.name for each in folder.iterdir())
+    there = ", ".join(beside[:10]) + (" …" if len(beside) > 10 else "") or "nothing"
+    return (
+        f"{path}: cannot be read: No such file{nearest(path.name, beside)}; in {folder} there is "
+        f"{there}"
+    )
 
 
 def open_file(path: Path) -> BinaryIO:

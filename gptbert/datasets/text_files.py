@@ -155,7 +155,8 @@ def split_by_hash(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, D
     if not all(parts):
         raise UserError(
             f"{dataset.source}: holding out a share of {share} of {len(dataset.examples)} examples "
-            "leaves one part empty; name a file to evaluate on, or another share"
+            f"({len({example.texts for example in dataset.examples})} different) leaves one part "
+            "empty; name a file to evaluate on, or another share"
         )
     names = (f"{dataset.name} without held-out share", f"{dataset.name} held-out share")
     note = f"{len(parts[1])} of {len(dataset.examples)} examples held out by hash, seed {seed}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gptbert.metrics.glue import confusion_matrix, is_constant
+from gptbert.metrics.glue import is_constant
 from gptbert.reports.curves import evaluation_figure
 from gptbert.reports.examples import examples_table, number
 from gptbert.reports.figures import confusion_chart
@@ -141,35 +141,15 @@ def _other_splits(results: Mapping[str, Any]) -> str:
 
 
 def _confusion(results: Mapping[str, Any]) -> str:
-    classes, matrix = _counts(results)
-    if not classes or len(classes) > MOST_CLASSES:
+    recorded = results.get("confusion")
+    if not recorded or len(recorded["classes"]) > MOST_CLASSES:
         return ""
+    classes, matrix = list(recorded["classes"]), np.asarray(recorded["matrix"], int)
     chart = confusion_chart(matrix, classes)
     count = int(matrix.sum())
     of = "all" if count == results["examples"] else f"{count:,} of {results['examples']:,}"
     told = f'<p class="note">Over {of} examples; a cell\'s shade is its share of the row.</p>'
     return section("Which classes are confused", f'{told}<div class="scroll">{chart}</div>')
-
-
-def _counts(results: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
-    """Class names and counts [C,C]: of the whole split if recorded, else of the predictions."""
-    if recorded := results.get("confusion"):
-        return list(recorded["classes"]), np.asarray(recorded["matrix"], int)
-    rows = [row for row in results.get("predictions") or [] if isinstance(row.get("label"), str)]
-    classes = _class_names(rows)
-    labels, predictions = (
-        [classes.index(row[key]) for row in rows] for key in ("label", "prediction")
-    )
-    empty = np.zeros((0, 0), int)
-    return classes, confusion_matrix(labels, predictions, len(classes)) if rows else empty
-
-
-def _class_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The classes that occur, in the model's order where the probabilities tell it."""
-    occurring = {row[key] for row in rows for key in ("label", "prediction")}
-    told = rows[0].get("probabilities") if rows else None
-    order = list(told) if isinstance(told, Mapping) else []
-    return [name for name in order if name in occurring] + sorted(occurring - set(order))
 
 
 def _examples(results: Mapping[str, Any]) -> str:

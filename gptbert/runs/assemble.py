@@ -122,6 +122,11 @@ class Assembly:
 
 def read_task(config: ConfigDict) -> Task:
     """The data that a config names."""
+    if config.task != "text" and config.get("train_file"):
+        raise UserError(
+            f"--config.train_file={config.train_file} is not read with --config.task="
+            f"{config.task}; expected one of them"
+        )
     if config.task.startswith("glue/"):
         return read_glue_task(config.task.removeprefix("glue/"), config.data_dir)
     if config.task == "text":

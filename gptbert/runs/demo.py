@@ -89,8 +89,9 @@ def demo(
     sizes = sizes or Sizes()
     if (workdir / SUMMARY).exists():
         summary = RunFolder(workdir).read(SUMMARY)
-        print(f"{workdir} is already finished", file=sys.stderr)
-        return summary
+        if _is_whole(workdir):
+            print(f"{workdir} is already finished", file=sys.stderr)
+            return summary
     make_folder(workdir)
     _tell("the texts: documentation topics and docstrings of the standard library")
     texts = _write_texts(workdir, sizes.labels)
@@ -106,6 +107,13 @@ def demo(
     }
     write_json(workdir / SUMMARY, summary)
     return summary
+
+
+def _is_whole(workdir: Path) -> bool:
+    """Whether all runs are there still, as the page needs them."""
+    names = (f"{stage}-{family.name}" for family in FAMILIES for stage in ("pretrain", "finetune"))
+    folders = [*names, *(f"finetune-{family.name}-random" for family in FAMILIES)]
+    return all((workdir / folder / "results.json").is_file() for folder in folders)
 
 
 def _write_texts(workdir: Path, labels: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from gptbert.pipeline.plan import TrainingPlan
 from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.backbone import decode_for
 from gptbert.runs.finetune import plan_run
+from gptbert.runtime import memory_limit
 from gptbert.training.products import Products
 from gptbert.training.sharding import parameter_count
 from gptbert.training.state import abstract
@@ -103,13 +105,32 @@ def _cost(assembly: Assembly, plan: TrainingPlan) -> str:
     return "\n".join(
         [
             f"parameters: {count:,}",
-            f"memory of a step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
+            memory_told("memory of a step", used),
             f"estimated time: about {duration(seconds)} of training on {jax.device_count()} x "
             f"{device.device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s "
             f"({assembly.training.products}); compiling {len(plan.shapes)} shape(s), scoring and "
             "saving come on top",
         ]
     )
+
+
+def memory_told(what: str, used: int) -> str:
+    """So many bytes of state and temporaries on each device, and whether there are so many."""
+    told = f"{what}: {used / 2**20:,.0f} MiB a device (state and temporaries)"
+    there = _device_memory()
+    if there is None or used <= there:
+        return told
+    return (
+        f"{told}, MORE than the {there / 2**20:,.0f} MiB there are: --config.accumulate, "
+        "--config.remat=true or a smaller --config.batch_size"
+    )
+
+
+def _device_memory() -> int | None:
+    """Bytes of a device, where that is known; on CPU the devices share the machine's."""
+    if jax.default_backend() == "cpu":
+        return memory_limit() // jax.local_device_count() if sys.platform == "linux" else None
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
 def _sample(plan: TrainingPlan) -> range:

@@ -8,11 +8,8 @@ from ml_collections import ConfigDict
 
 from gptbert.pipeline.batch import Batch, MaskedTargets, real_tokens
 from gptbert.pipeline.show import decode_instances
-from gptbert.runs.assemble_pretraining import (
-    PretrainingAssembly,
-    assemble_pretraining,
-)
-from gptbert.runs.dry_run import assumed_rate, duration
+from gptbert.runs.assemble_pretraining import PretrainingAssembly, assemble_pretraining
+from gptbert.runs.dry_run import assumed_rate, duration, memory_told
 from gptbert.training.sharding import parameter_count
 from gptbert.training.state import abstract
 from gptbert.training.step import jit_update
@@ -66,7 +63,7 @@ def _cost(assembly: PretrainingAssembly) -> str:
     return "\n".join(
         [
             f"parameters: {parameter_count(parameters, assembly.model.vocabulary):,}",
-            f"memory of the largest step: {used / 2**20:,.0f} MiB a device (state and temporaries)",
+            memory_told("memory of the largest step", used),
             f"tokens: {tokens / 1e6:,.1f} million, fill {tokens / computed:.3f}",
             f"estimated time: about {duration(seconds)} on {jax.device_count()} x "
             f"{jax.devices()[0].device_kind}, assuming {rate / 1e9:,.0f} GFLOP/s "

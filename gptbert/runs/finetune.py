@@ -24,7 +24,7 @@ from gptbert.runs.assemble import Assembly, assemble
 from gptbert.runs.folder import RunFolder, write_json
 from gptbert.runs.output import json_line, make_folder, whole_file
 from gptbert.runs.record import run_record
-from gptbert.runs.saving import Saving
+from gptbert.runs.saving import Saving, tell_lost
 from gptbert.runs.scoring import Scorer
 from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.tasks.classification import predictions, probabilities
@@ -64,6 +64,7 @@ def finetune(
                 return run(assembly, folder, stop, quiet=quiet, score_before=score_before)
             if not quiet:
                 print(f"{workdir} is already finished", file=sys.stderr)
+            tell_lost(folder)
             return folder.read("results.json")
 
 
@@ -157,7 +158,7 @@ def run(
         state = train(
             plan, state, schedule,
             seed=config.seed, cadence=cadence, evaluate=evaluate, metric=task.metrics[0],
-            save=save, log=log, progress=progress, steps=steps, stop=stop,
+            save=save, log=log, progress=progress, steps=steps, evaluated=split, stop=stop,
         )  # fmt: skip
 
     # Results, from the checkpoint that the config names.
@@ -283,6 +284,7 @@ def _results(
         "shapes": [str(shape) for shape in plan.shapes],
         "hyperparameters": json.loads(config.to_json_best_effort()),
         "train_seconds": round(progress.seconds, 3),
+        "compile_seconds": round(progress.compile_seconds, 3),
         "examples_per_second": steps * config.batch_size / seconds,
         "tokens_per_second": progress.tokens / seconds,
         "tokens_per_second_with_padding": progress.padded_tokens / seconds,

@@ -22,7 +22,7 @@ from gptbert.runs.assemble_pretraining import (
 from gptbert.runs.finetune import schedule_of
 from gptbert.runs.folder import RunFolder, leads, wait_for_all, write_json
 from gptbert.runs.record import run_record
-from gptbert.runs.saving import Saving
+from gptbert.runs.saving import Saving, tell_lost
 from gptbert.runtime import StopRequest, stop_on_sigterm
 from gptbert.tasks.pretraining import further_metrics, held_out_metrics, shown_metrics
 from gptbert.training.run_log import RunLog
@@ -58,6 +58,8 @@ def pretrain(config: ConfigDict, workdir: Path, *, quiet: bool = False) -> dict[
                 return run(assembly, folder, stop, quiet=quiet or not leads())
             if not quiet:
                 print(f"{workdir} is already finished", file=sys.stderr)
+            if leads():
+                tell_lost(folder)
             return folder.read("results.json")
 
 
@@ -214,6 +216,7 @@ def _results(
         "shapes": [f"{rows} x {positions}" for rows, positions in shapes],
         "hyperparameters": json.loads(config.to_json_best_effort()),
         "train_seconds": round(progress.seconds, 3),
+        "compile_seconds": round(progress.compile_seconds, 3),
         "tokens": progress.tokens,
         "tokens_per_second": progress.tokens / seconds,
         "tokens_per_second_with_padding": progress.padded_tokens / seconds,

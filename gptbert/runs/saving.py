@@ -12,11 +12,26 @@ from typing import Any
 
 import jax
 
+from gptbert.runs.folder import RunFolder
 from gptbert.training.sharding import Layout
 from gptbert.training.state import TrainState, abstract, computed_form, saved_form
 from gptbert.training.trainer import Progress
 from gptbert.weights.checkpoints import Checkpoints
 from gptbert.weights.run_folder import tell_damaged
+
+
+def tell_lost(folder: RunFolder) -> None:
+    """Says on stderr that a finished run has lost the checkpoint that its figures come from."""
+    step = folder.read("results.json").get("checkpoint", {}).get("step", 0)
+    checkpoints = Checkpoints(folder.checkpoints)
+    wrong = checkpoints.verify(step) if step in checkpoints.steps() else ["gone"]
+    if wrong:
+        print(
+            f"note: the checkpoint of step {step}, which the figures come from, is damaged "
+            f"({', '.join(wrong[:3])}); without {folder.results} the same command trains again "
+            "from the last good one",
+            file=sys.stderr,
+        )
 
 
 class Saving:

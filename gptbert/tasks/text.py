@@ -34,6 +34,11 @@ def read_own_files(
         raise UserError("no data: expected --config.train_file=FILE (TSV, CSV or JSONL)")
     if not label_column:
         raise UserError("no labels: expected --config.label_column=NAME, the column they stand in")
+    if label_column in text_columns:
+        raise UserError(
+            f"the column {label_column!r} is named as text and as label (--config.text_columns, "
+            "--config.label_column); expected two columns"
+        )
     if label_kind not in LABEL_KINDS:
         raise UserError(
             f"--config.label_kind is {label_kind!r}, expected {' or '.join(map(repr, LABEL_KINDS))}"

@@ -46,6 +46,7 @@ class Progress:
     Attributes:
       evaluations: One record an evaluation: `step`, `epoch`, `metrics`.
       seconds: Wall-clock of training so far, over all pieces of the run.
+      compile_seconds: What it waited for compilation, which is not among them.
       tokens: Real tokens seen; `padded_tokens` with the empty space of the rows.
       wall_seconds: Wall-clock of all pieces of the run up to their last checkpoints, compiling,
         scoring and saving included.
@@ -54,6 +55,7 @@ class Progress:
 
     evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    compile_seconds: float = 0.0
     tokens: int = 0
     padded_tokens: int = 0
     wall_seconds: float = 0.0
@@ -134,11 +136,15 @@ class CompiledSteps:
 
     Shapes compile side by side in threads. After that nothing compiles any more: a batch of
     another shape is a bug and raises KeyError.
+
+    Attributes:
+      share: Which part of a batch's rows this process has, of how many.
+      waited: Seconds that calls have waited for compilation.
     """
 
     def __init__(self, training: Training, state: TrainState, plan: Plan) -> None:
         self._pieces, self._layout = plan.pieces, training.layout
-        self.share = training.layout.share
+        self.share, self.waited = training.layout.share, 0.0
         step = jit_update(training, state, plan.pieces)
         scalar, key = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.uint32)
         every = [abstract_pieces(shapes, plan.pieces) for shapes in plan.abstract_batches()]
@@ -154,7 +160,9 @@ class CompiledSteps:
         # Each process cuts its own rows: a piece has some of every share, whatever their number.
         cut = in_pieces(batch, self._pieces)
         whole = self._layout.global_batch(cut, leading=int(self._pieces > 1))
+        began = time.perf_counter()
         compiled = self.executables[_shape(whole)].result()
+        self.waited += time.perf_counter() - began
         return compiled(state, whole, np.float32(learning_rate), key)
 
     @property
@@ -266,7 +274,9 @@ def train(
                 _save_before_raising(checkpoint, step, log)
             raise
         under_way.leave(queued)
+        compiling = steps.waited
         state, scalars = steps(state, batch, schedule(step), step_key(seed, step))
+        clock.leave_out(steps.waited - compiling)
         step += 1
         under_way.add(step, scalars, batch, waited)
         if step % cadence.log_every == 0:
@@ -454,7 +464,7 @@ def _exhausted(progress: Progress, metric: str, patience: int) -> bool:
 
 
 class _Clock:
-    """Counts training seconds into `progress`; evaluation and saving are left out."""
+    """Counts training seconds into `progress`; compiling, evaluation, saving are left out."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -466,6 +476,11 @@ class _Clock:
         seconds, self._last = now - self._last, now
         self.progress.seconds += seconds
         return max(seconds, 1e-9)
+
+    def leave_out(self, seconds: float) -> None:
+        """What has just been waited for compilation does not count."""
+        self._last += seconds
+        self.progress.compile_seconds += seconds
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

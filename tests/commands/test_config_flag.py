@@ -175,6 +175,8 @@ def test_an_own_config(tmp_path: Path) -> None:
         "    config.batch_size = 8\n"
         "    return config\n"
     )
+    (tmp_path / "a:b.py").write_text((tmp_path / "own.py").read_text())
+    assert load_config(f"{tmp_path / 'a:b.py'}", [], example="").task == "glue/rte"
     made = load_config(f"{tmp_path / 'own.py'}:cola", [("num_epochs", "2")], example="")
     assert (made.task, made.batch_size, made.num_epochs) == ("glue/cola", 8, 2.0)
 

@@ -88,6 +88,17 @@ def test_workers_and_portions_do_not_change_a_byte(corpus, tmp_path, monkeypatch
     assert not [name for name in one if name.startswith("unfinished")]
 
 
+def test_a_finished_store_that_was_damaged_since_is_named(corpus, tmp_path, monkeypatch):
+    prepare(monkeypatch, tmp_path)
+    assert prepare(monkeypatch, tmp_path)["train"]["documents"] > 0
+    shard = tmp_path / "store" / "train" / "00000.tokens"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=r"prepared but damaged \(train/00000.tokens .*delete it"):
+        prepare(monkeypatch, tmp_path)
+
+
 def test_duplicates_are_dropped_and_counted(corpus, tmp_path, monkeypatch):
     before = prepare(monkeypatch, tmp_path, "before", format="text")
     shutil.copy(corpus / "0000.txt", corpus / "0001b.txt")

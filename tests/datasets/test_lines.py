@@ -97,7 +97,12 @@ def test_endless_line_is_refused_before_it_fills_the_memory(monkeypatch) -> None
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no\.tsv: cannot be read: No such file"):
+    (tmp_path / "now.tsv").write_text("")
+    with pytest.raises(
+        UserError,
+        match=rf"no\.tsv: cannot be read: No such file \(did you mean 'now.tsv'\?\); "
+        rf"in {tmp_path} there is now.tsv",
+    ):
         list(read_lines(tmp_path / "no.tsv"))
     with pytest.raises(UserError, match=r"cannot be read: Is a directory"):
         list(read_lines(tmp_path))

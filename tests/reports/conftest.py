@@ -46,6 +46,7 @@ def results() -> dict[str, Any]:
         "git_commit": "0123abc",
         "checkpoint": {"step": 40, "epoch": 2, "which": "best"},
         "predictions": predictions,
+        "confusion": {"classes": ["no", "yes"], "matrix": [[16, 4], [4, 16]]},
     }
 
 

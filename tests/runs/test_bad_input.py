@@ -76,6 +76,16 @@ def test_no_data_folder_given(sentence: Refused) -> None:
     assert "no data: expected --config.data_dir=DIR" in sentence(data_dir=None)
 
 
+def test_a_benchmark_with_the_recipe_of_own_files(glue: Path, bert: Path, tmp_path: Path) -> None:
+    make_reviews(tmp_path / "own.csv")
+    said = refused(
+        "finetune", "--config=configs/text_classification.py", "--config.task=glue/mrpc",
+        f"--config.data_dir={glue}", f"--config.init_from={bert}",
+        f"--config.train_file={tmp_path / 'own.csv'}", f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert "own.csv is not read with --config.task=glue/mrpc" in said
+
+
 def test_own_files_with_the_recipe_of_a_benchmark(sentence: Refused) -> None:
     said = sentence("--config.task=text")
     assert "expected --config=configs/text_classification.py" in said
@@ -300,6 +310,7 @@ def test_no_workdir(glue: Path, bert: Path) -> None:
         ("train_file=own.doc", "own.doc: unknown kind of file; expected one of .tsv"),
         ("text_columns=reviw", "own.csv:1: no column 'reviw' (did you mean 'review'?)"),
         ("label_column=stars", "own.csv:1: no column 'stars'"),
+        ("label_column=review", "the column 'review' is named as text and as label"),
         ("label_column=", "no labels: expected --config.label_column=NAME"),
         ("text_columns=", "text_columns=nothing: expected the name of one column, or two"),
         ("text_columns=a,b,c", "text_columns=a, b, c: expected the name of one column, or two"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,6 +137,15 @@ def test_again_it_is_finished(finished, capsys) -> None:
     assert called.code == 0 and "is already finished" in called.err
     assert demo_table(summary) in called.out and str(folder / "report.html") in called.out
     assert (folder / "pretrain-gpt" / "loss.svg").exists()
+
+
+@pytest.mark.e2e
+def test_a_part_that_is_gone_is_made_again(finished, in_library) -> None:
+    folder, summary = finished
+    shutil.rmtree(folder / "finetune-gpt")
+    found = demo(configs(), folder, SIZES)
+    assert (folder / "finetune-gpt" / "results.json").exists()
+    assert found["models"][1]["pretrained"] == summary["models"][1]["pretrained"]
 
 
 @pytest.mark.e2e

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gptbert.runs import finetune
+from gptbert.runs import dry_run, finetune
 from tests.fabricated import flags, make_glue, results
 from tests.fixtures_pretraining import make_tokenizer_folder
 from tests.fixtures_runs import Called, call, refused
@@ -60,6 +60,13 @@ def test_memory_and_time(told: str) -> None:
     assert re.search(r"\nmemory of a step: [\d,]+ MiB a device", told)
     assert re.search(r"\nestimated time: about \d+ s of training on 1 x cpu, assuming ", told)
     assert "classes: not_equivalent, equivalent\n" in told
+
+
+def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "memory_limit", lambda: 3 << 20)
+    assert dry_run.memory_told("memory", 2 << 20).endswith("2 MiB a device (state and temporaries)")
+    told = dry_run.memory_told("memory", 4 << 20)
+    assert ", MORE than the 3 MiB there are: --config.accumulate" in told
 
 
 def test_a_batch_is_decoded(told: str, glue: Path) -> None:

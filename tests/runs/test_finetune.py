@@ -212,6 +212,22 @@ def test_again_says_that_it_is_finished(mrpc: list[str], run: Path) -> None:
     assert contents(run) == before and (run / "results.json").stat().st_mtime_ns == written
 
 
+def test_again_tells_of_a_lost_checkpoint(mrpc: list[str], run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    command = [*mrpc[:-1], f"--workdir={copy}"]
+    assert "which the figures come from" not in call(*command).err
+    step = results(copy)["checkpoint"]["step"]
+    folder = copy / "checkpoints" / f"{step:08d}"
+    file = max((path for path in folder.rglob("*") if path.is_file()), key=os.path.getsize)
+    file.write_bytes(file.read_bytes()[:-1])
+    called = call(*command)
+    assert called.code == 0
+    assert f"the checkpoint of step {step}, which the figures come from, is damaged (" in called.err
+    assert file.name in called.err and f"without {copy / 'results.json'} the same" in called.err
+    shutil.rmtree(copy / "checkpoints")
+    assert "is damaged (gone)" in call(*command).err
+
+
 def test_again_with_another_config_is_refused(mrpc: list[str], run: Path) -> None:
     before = contents(run)
     said = refused(*mrpc, "--config.learning_rate=2e-3", "--config.seed=1")

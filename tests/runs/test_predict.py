@@ -383,6 +383,13 @@ class TestRefusals:
             assert cli.main(["predict", f"--workdir={reviews_run}", *more]) == 2
             assert "no texts; expected TEXT" in capsys.readouterr().err
 
+    def test_a_file_of_nothing_but_its_header(self, reviews_run, tmp_path):
+        (tmp_path / "in.csv").write_text("review,stars\n")
+        command = ["predict", f"--workdir={reviews_run}", f"--input={tmp_path / 'in.csv'}"]
+        said = refused(*command, f"--output={tmp_path / 'out.tsv'}")
+        assert "in.csv: no texts; expected at least one" in said
+        assert not (tmp_path / "out.tsv").exists()
+
     def test_no_texts_at_a_terminal(self, reviews_run, monkeypatch, capsys):
         keyboard, terminal = pty.openpty()
         with open(terminal) as stdin:

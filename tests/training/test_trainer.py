@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,10 +56,14 @@ class Update:
 
     share = (0, 1)
 
-    def __init__(self, at=0, **spoilt):
+    def __init__(self, at=0, compiling=0.0, **spoilt):
         self.at, self.spoilt, self.given = at, spoilt, []
+        self.compiling, self.waited = compiling, 0.0
 
     def __call__(self, state, batch, rate, key):
+        if not self.given:
+            time.sleep(self.compiling)
+            self.waited += self.compiling
         self.given.append((float(rate), np.asarray(key).tolist()))
         step = len(self.given)
         scalars = {"loss": 1.0, "gradient_norm": 2.0, "parameter_norm": 3.0}
@@ -75,7 +80,7 @@ def run(update, saved, plan=None, save=None, folder=None, more=None, **cadence):
         return train(
             plan or Plan(), TrainState(0, {}, ()), lambda step: 0.5**step,
             seed=7, cadence=cadence, evaluate=lambda state: {"f1": 0.5}, metric="f1",
-            save=save or note, log=log, progress=Progress(), steps=update, **(more or {}),
+            save=save or note, log=log, steps=update, **({"progress": Progress()} | (more or {})),
         )  # fmt: skip
 
 
@@ -84,6 +89,12 @@ def test_every_step_has_its_own_rate_and_dropout_key():
     assert run(update, saved).step == STEPS and saved == [3, STEPS]
     assert update.given == [(0.5**step, step_key(7, step).tolist()) for step in range(STEPS)]
     assert len({tuple(key) for _, key in update.given}) == STEPS
+
+
+def test_what_is_waited_for_compilation_is_told_apart():
+    progress = Progress()
+    run(Update(compiling=1.0), [], more={"progress": progress})
+    assert progress.compile_seconds == 1.0 and 0 < progress.seconds < 1.0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
