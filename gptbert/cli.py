@@ -131,8 +131,9 @@ def _main(arguments: list[str]) -> int:
             raise UserError(
                 f"unknown command {name!r}{nearest(name, COMMANDS)}; see gptbert --help"
             )
-        _require_names(rest)
-        rest = [_expanded(argument) for argument in rest]
+        end = rest.index("--") if "--" in rest else len(rest)  # behind it are texts
+        _require_names(rest[:end])
+        rest = [*map(_expanded, rest[:end]), *rest[end:]]
         runtime.prepare()
         return importlib.import_module(f"gptbert.commands.{name.replace('-', '_')}").main(rest)
     except UserError as error:

@@ -204,3 +204,9 @@ def test_a_path_without_a_name(
 def test_texts_and_other_flags_may_be_empty(seen: list[str]) -> None:
     assert cli.main(["tokenize", "--tokenizer=x", "--ids", "", "--config.notes="]) == 0
     assert seen == ["--tokenizer=x", "--ids", "", "--config.notes="]
+
+
+def test_behind_two_dashes_are_texts(seen: list[str]) -> None:
+    texts = ["--", "--input=", "--output=~/x"]
+    assert cli.main(["tokenize", "--tokenizer=x", *texts]) == 0
+    assert seen == ["--tokenizer=x", *texts]

@@ -35,8 +35,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (`{self.prog} --help` shows what there is)")
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
-        """Parses flags and positional arguments in any order."""
-        flags, unknown = self.parse_known_intermixed_args(arguments)
+        """Parses flags and positional arguments in any order; behind `--` nothing is a flag."""
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        flags, unknown = self.parse_known_intermixed_args(arguments[:end])
+        if texts := arguments[end + 1 :]:
+            places = [each.dest for each in self._actions if not each.option_strings]
+            if not places:
+                self.error(f"{texts[0]!r} behind --, where nothing is expected")
+            setattr(flags, places[0], [*getattr(flags, places[0]), *texts])
         if unknown:
             name = unknown[0].split("=")[0]
             known = [option for option in self._option_string_actions if option.startswith("--")]

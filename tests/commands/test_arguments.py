@@ -77,3 +77,14 @@ def test_names_with_commas_are_written_as_in_python():
     parser.add_argument("--names", type=names)
     with pytest.raises(UserError, match=r"--names: \"\('a'\"; expected a list such as a,b or"):
         parser.parse(["--names=('a'"])
+
+
+def test_behind_two_dashes_everything_is_a_text():
+    parser = Parser("predict", "label texts", "")
+    parser.add_argument("text", nargs="*")
+    parser.add_argument("--quiet", action="store_true")
+    found = parser.parse(["a", "--quiet", "--", "--help", "-h", "--", "b"])
+    assert (found.text, found.quiet) == (["a", "--help", "-h", "--", "b"], True)
+    assert parser.parse(["a", "--"]).text == ["a"]
+    with pytest.raises(UserError, match="'x' behind --, where nothing is expected"):
+        Parser("pretrain", "pre-train", "").parse(["--", "x"])
