@@ -7,6 +7,7 @@ where they are asked for, each block of 256 KiB checked against its digest on fi
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections import OrderedDict
@@ -24,6 +25,7 @@ from gptbert.pipeline.store_format import BLOCK_BYTES, SPLITS, TOKENIZER, Index,
 from gptbert.tokenizers.files import MAX_FILE_BYTES
 
 CACHE_BLOCKS = 1024  # 256 MiB of an object store's blocks are kept in memory
+MOST_OPEN = 128  # files of a store; a process may often have 1,024
 _THREADS = 16
 
 
@@ -65,8 +67,8 @@ class TokenStore:
         self.document_starts = _starts(index.documents for index in indices)
         self._shard_starts = _starts([np.array([s.tokens for s in self._shards], np.int64)])
         blocks = [index.blocks for index in indices]
-        kind = _Mapped if files.has_local_paths else _Fetched
-        self._blocks: _Mapped | _Fetched = kind(files, split, blocks)
+        kind = _Local if files.has_local_paths else _Fetched
+        self._blocks: _Local | _Fetched = kind(files, split, blocks)
 
     @classmethod
     def open(
@@ -220,27 +222,34 @@ class TokenStore:
             raise damaged(self._files, name, str(error)) from None
 
 
-class _Mapped:
-    """Blocks of local files: mapped, and each checked once."""
+class _Local:
+    """Blocks of local files: `MOST_OPEN` are kept open, and each block is checked once.
+
+    Not mapped: a file that is cut while it is mapped ends the process with a signal.
+    """
 
     def __init__(self, files: Files, split: str, digests: list[list[bytes]]) -> None:
         self._files, self._split, self._digests = files, split, digests
-        self._maps: dict[int, np.memmap[Any, Any]] = {}
+        self._open: dict[int, io.FileIO] = {}
         self._checked = [bytearray(len(each)) for each in digests]
 
     def read(self, shard: int, start: int, stop: int) -> Any:
         """The bytes [start, stop) of a shard's tokens."""
         name = store_format.shard_names(self._split, shard)[0]
-        if shard not in self._maps:
-            self._maps[shard] = np.memmap(Path(self._files.path, name), np.uint8, "r")
-        mapped, checked = self._maps[shard], self._checked[shard]
+        file = self._open.get(shard) or io.FileIO(os.path.join(self._files.path, name))
+        if len(self._open) < MOST_OPEN:
+            self._open[shard] = file
+        number, checked = file.fileno(), self._checked[shard]
         for block in range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)):
             if not checked[block]:
-                content = mapped[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
+                content = os.pread(number, BLOCK_BYTES, block * BLOCK_BYTES)
                 if store_format.block_digest(content) != self._digests[shard][block]:
                     raise damaged(self._files, name, f"checksum of block {block}")
                 checked[block] = True
-        return mapped[start:stop]
+        found = os.pread(number, stop - start, start)
+        if len(found) != stop - start:
+            raise damaged(self._files, name, "cut since it was opened")
+        return found
 
 
 class _Fetched:

@@ -80,6 +80,29 @@ def test_a_flipped_bit_in_what_is_read_at_once(tmp_path, name, message, place):
         TokenStore.open(tmp_path)
 
 
+def test_more_shards_than_files_that_are_kept_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("gptbert.pipeline.store.MOST_OPEN", 2)
+    documents = random_documents(60)
+    store = make_store(tmp_path, documents, shard_tokens=200)
+    expected = [token for document in documents for sentence in document for token in sentence]
+    assert len(store._shards) > 5
+    for _ in range(2):
+        np.testing.assert_array_equal(store.read(0, store.tokens), expected)
+    assert len(store._blocks._open) == 2
+
+
+def test_a_file_that_is_cut_while_it_is_used(tmp_path):
+    """A mapped file would end the process with a signal."""
+    make_store(tmp_path, LONG)
+    store = TokenStore.open(tmp_path)
+    assert store.read(0, 1000).tolist() == [0] * 1000
+    os.truncate(tmp_path / "train" / "00000.tokens", 100)
+    with pytest.raises(UserError, match=r"train/00000.tokens is damaged \(cut since it was open"):
+        store.read(0, 1000)
+    with pytest.raises(UserError, match=r"train/00000.tokens is damaged \(checksum of block 1\)"):
+        store.read(BLOCK_BYTES // 2, BLOCK_BYTES // 2 + 3)
+
+
 @pytest.mark.parametrize("name", ["train/00000.tokens", "train/00000.index"])
 def test_cut_and_missing_files_are_found_when_it_is_opened(tmp_path, name):
     make_store(tmp_path, random_documents(5))
