@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         named = ", ".join(source.classes) or f"{source.outputs} outputs without names"
         head = "a score" if source.is_regression else f"classes: {named}"
     print(f"exported {folder}{which} to {flags.output} ({head})")
-    if not any(path.startswith(("pooler/", "gpt/")) for path in source.parameters):
+    if all(path.startswith("bert/") for path in source.parameters):
         print("no pooler: AutoModel needs add_pooling_layer=False, as README.md there has it")
     for tensor in source.ignored:
         print(f"not exported: {tensor}")

@@ -73,8 +73,7 @@ def merge(pieces: Iterable[Piece], writer: StoreWriter, rejected: RejectList) ->
             _add(piece, split, chosen, writer, totals.kept[split])
         totals.rejects.merge(piece.told["rejects"])
         totals.notes.merge(piece.told["notes"])
-        # Pieces that an earlier version left have no list.
-        rejected.add(Row(*row) for row in piece.told.get("rejected", ()))
+        rejected.add(Row(*row) for row in piece.told["rejected"])
         tokens, name = piece.told["longest"]
         # The longest of all is never a duplicate of an earlier document: that would be as long.
         totals.longest = max(totals.longest, (tokens, name), key=lambda found: found[0])
