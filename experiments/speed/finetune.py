@@ -41,6 +41,7 @@ from gptbert.reports.tables import markdown_table
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
+PARTS = RESULTS / "finetune_parts.jsonl"
 TASKS = ("cola", "mrpc")
 # Since this commit the last layer is computed only where it is read, and no parameter is copied.
 LESS_WORK = "a6fbe7c314f5275ba10e837fcfaef9776d09132b"
@@ -226,8 +227,32 @@ def _whole_gptbert(task: str, dtype: str, data_dir: Path, init_from: Path) -> di
             check=True, env=environment,
         )  # fmt: skip
         found = json.loads(Path(scratch, "run", "results.json").read_text())
+    parts = ("train_seconds", "compile_seconds", "wall_clock_seconds")
     return {"metrics": found["metrics"], "steps": found["steps"], "versions": found["versions"],
-            "products": found["products"], "git_commit": found["git_commit"]}  # fmt: skip
+            "products": found["products"], "git_commit": found["git_commit"],
+            **{name: found[name] for name in parts}}  # fmt: skip
+
+
+def time_parts(data_dir: Path, init_from: Path, tasks: list[str]) -> None:
+    """Of what a whole run of gptbert consists; no rival runs in turn, so it gives no ratio."""
+    for task in tasks:
+        began = time.time()
+        found = _whole_gptbert(task, "float32", data_dir, init_from)
+        append(PARTS, {"task": task, "total_seconds": time.time() - began,
+                       "hardware": str(processor()), **found})  # fmt: skip
+
+
+def _parts(machine: str) -> list[str]:
+    """Where the time of a whole run goes that the steps do not take."""
+    return [
+        f"- {r['task']}, gptbert, a run by itself of {r['total_seconds']:.0f} s: {r['steps']} steps "
+        f"{r['train_seconds']:.0f} s, waiting for compilation {r['compile_seconds']:.0f} s, "
+        f"scoring, checkpoints with checksums and test predictions "
+        f"{r['wall_clock_seconds'] - r['train_seconds'] - r['compile_seconds']:.0f} s, imports, "
+        f"reading and the page {r['total_seconds'] - r['wall_clock_seconds']:.0f} s."
+        for r in records(PARTS)
+        if r["hardware"] == machine
+    ]
 
 
 def _whole_reference(task: str, name: str, data_dir: Path, init_from: Path, began: float) -> dict:
@@ -280,6 +305,10 @@ def report() -> str:
             *_missing(steps, list(_latest(whole).values())),
             "",
             *_limits(steps),
+            "",
+            "What a whole run consists of beside its steps (the rival writes no checkpoints):",
+            "",
+            *_parts(machine),
             "",
             _origin(steps, whole),
             "",
@@ -445,7 +474,7 @@ def main() -> None:
     )
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="of whole runs")
     parser.add_argument("--series", type=int, help="of whole runs; default: the latest there is")
-    parser.add_argument("what", choices=("steps", "whole", "report"))
+    parser.add_argument("what", choices=("steps", "whole", "parts", "report"))
     flags = parser.parse_args()
     if flags.what == "report":
         text = report()
@@ -457,6 +486,8 @@ def main() -> None:
     data_dir, init_from = flags.data_dir.resolve(), flags.init_from.resolve()
     if flags.what == "steps":
         time_steps(data_dir, init_from, flags.blocks)
+    elif flags.what == "parts":
+        time_parts(data_dir, init_from, flags.tasks)
     else:
         time_whole_runs(data_dir, init_from, flags.tasks, flags.contestants, flags.series)
 
