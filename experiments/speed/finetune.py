@@ -245,7 +245,7 @@ def time_parts(data_dir: Path, init_from: Path, tasks: list[str]) -> None:
 def _parts(machine: str) -> list[str]:
     """Where the time of a whole run goes that the steps do not take."""
     return [
-        f"- {r['task']}, gptbert, a run by itself of {r['total_seconds']:.0f} s: {r['steps']} steps "
+        f"- {r['task']}, gptbert, alone, {r['total_seconds']:.0f} s: {r['steps']} steps "
         f"{r['train_seconds']:.0f} s, waiting for compilation {r['compile_seconds']:.0f} s, "
         f"scoring, checkpoints with checksums and test predictions "
         f"{r['wall_clock_seconds'] - r['train_seconds'] - r['compile_seconds']:.0f} s, imports, "
