@@ -244,7 +244,7 @@ def time_parts(data_dir: Path, init_from: Path, tasks: list[str]) -> None:
 
 def _parts(machine: str) -> list[str]:
     """Where the time of a whole run goes that the steps do not take."""
-    return [
+    told = [
         f"- {r['task']}, gptbert, alone, {r['total_seconds']:.0f} s: {r['steps']} steps "
         f"{r['train_seconds']:.0f} s, waiting for compilation {r['compile_seconds']:.0f} s, "
         f"scoring, checkpoints with checksums and test predictions "
@@ -253,6 +253,8 @@ def _parts(machine: str) -> list[str]:
         for r in records(PARTS)
         if r["hardware"] == machine
     ]
+    what = "What a whole run consists of beside its steps (the rival writes no checkpoints):"
+    return [what, "", *told, ""] if told else []
 
 
 def _whole_reference(task: str, name: str, data_dir: Path, init_from: Path, began: float) -> dict:
@@ -306,10 +308,7 @@ def report() -> str:
             "",
             *_limits(steps),
             "",
-            "What a whole run consists of beside its steps (the rival writes no checkpoints):",
-            "",
             *_parts(machine),
-            "",
             _origin(steps, whole),
             "",
         ]  # fmt: skip
