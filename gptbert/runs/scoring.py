@@ -30,12 +30,12 @@ def collect(plan: ScoringPlan, score: Callable[[Batch], jax.Array], width: int) 
         collected[which] = np.asarray(scores)[rows, slots]
         times[which] += 1
 
-    # One batch is scored while the next is built; XLA on CPU takes the memory of all that wait.
+    # One batch waits while another is scored; XLA on CPU takes the memory of all that wait.
     running = None
     for examples, batch in plan.iterate():
-        if running:
-            take(*running)
-        running = examples, batch, score(batch)
+        running, before = (examples, batch, score(batch)), running
+        if before:
+            take(*before)
     if running:
         take(*running)
     assert (times == 1).all(), "an example was not scored exactly once"

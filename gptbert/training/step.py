@@ -23,6 +23,7 @@ from gptbert.models.dropout import Noise
 from gptbert.models.parameters import Parameters, layer_paths, merge
 from gptbert.pipeline.batch import Batch
 from gptbert.training.objective import Objective, Sums
+from gptbert.training.optimizer import global_norm
 from gptbert.training.products import PLAIN, Products
 from gptbert.training.sharding import Layout
 from gptbert.training.state import TrainState
@@ -94,8 +95,8 @@ class Training:
         updated = optax.apply_updates(trained, updates)
         scalars = means | {
             "loss": value,
-            "gradient_norm": optax.tree.norm(gradients),
-            "parameter_norm": optax.tree.norm(updated),
+            "gradient_norm": global_norm(gradients),
+            "parameter_norm": global_norm(updated),
         }
         return TrainState(state.step + 1, updated | fixed, optimizer_state), scalars
 
