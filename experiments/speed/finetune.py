@@ -11,12 +11,11 @@ the longest of the batch. gptbert's steps are the trainer's own (`gptbert_loop.p
     python experiments/speed/finetune.py report                       # results/finetune.md
 
 Raw results go to results/finetune_{steps,whole}.jsonl; what is there of this machine is not done
-again, unless it is superseded: gptbert's runs before the last layer was computed only where it is
-read, and no parameter copied in a step. Blocks with such a program are told only while there are no
-others, and as superseded. Nothing else may run meanwhile. `gptbert bfloat16` has
-`compute_dtype=bfloat16`, `gptbert without oneDNN` the products that processors get for which no
-faster library is known. Steps of both sides include building the batch, forward, backward,
-clipping, the optimizer and reading the loss; dropout 0.1, batches of 32.
+again, unless it is superseded: gptbert's runs with products by another library than now. Blocks
+with such a program are told only while there are no others, and as superseded. Nothing else may run
+meanwhile. `gptbert bfloat16` has `compute_dtype=bfloat16`. Steps of both sides include building the
+batch, forward, backward, clipping, the optimizer and reading the loss; dropout 0.1, batches of 32.
+`anatomy.py` measures of what gptbert's own steps consist.
 """
 
 from __future__ import annotations
@@ -41,31 +40,30 @@ from gptbert.reports.tables import markdown_table
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
-PARTS = RESULTS / "finetune_parts.jsonl"
+PARTS, ANATOMY = RESULTS / "finetune_parts.jsonl", RESULTS / "finetune_anatomy.jsonl"
 TASKS = ("cola", "mrpc")
-# Since this commit the last layer is computed only where it is read, and no parameter is copied.
-LESS_WORK = "a6fbe7c314f5275ba10e837fcfaef9776d09132b"
-SUPERSEDED = "superseded: timed before the step was spared work; to be timed again"
+# Since this commit XLA multiplies in float32, not oneDNN.
+SAME_PRODUCTS = "fcd8eaa380b6416b68245da0215ec5c92345e7ec"
+SUPERSEDED = "superseded: timed with products by another library; to be timed again"
 EPOCH_STEPS = {"cola": 8551 / 32, "mrpc": 3668 / 32}
+QUALITY = (
+    "Dev metrics are of one seed, with BERT's optimizer here and `Trainer`'s AdamW there; whether "
+    "the sides differ is told by `experiments/bert/results/parity_glue.md`, over several seeds and "
+    "with one optimizer."
+)
 CONTESTANTS = (
     "gptbert",
     "gptbert bfloat16",
-    "gptbert without oneDNN",
     "max float32",
     "longest float32",
     "longest bfloat16",
 )
-# With their compute_dtype, and GPTBERT_ONEDNN.
-OURS = {
-    "gptbert": ("float32", ""),
-    "gptbert bfloat16": ("bfloat16", ""),
-    "gptbert without oneDNN": ("float32", "0"),
-}
+# With their compute_dtype.
+OURS = {"gptbert": "float32", "gptbert bfloat16": "bfloat16"}
 # Steps of one block: enough to mean something, short enough to alternate.
 BLOCK = {
     "gptbert": 12,
     "gptbert bfloat16": 12,
-    "gptbert without oneDNN": 12,
     "max float32": 2,
     "longest float32": 4,
     "longest bfloat16": 2,
@@ -97,8 +95,8 @@ def append(path: Path, record: dict) -> None:
 
 
 @functools.cache
-def comes_after(commit: str, change: str = LESS_WORK) -> bool:
-    """Whether a commit has a change in it; by default that since which a step is spared work."""
+def comes_after(commit: str, change: str = SAME_PRODUCTS) -> bool:
+    """Whether a commit has a change in it; by default float32 multiplied as now."""
     command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", change, commit]
     code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
     if code not in (0, 1):
@@ -131,20 +129,17 @@ class Contestant:
 
     def __init__(self, name: str, task: str, data_dir: Path, init_from: Path) -> None:
         self.name = name
-        environment = dict(os.environ)
         common = [f"--task={task}", f"--data_dir={data_dir}", f"--init_from={init_from}"]
         common += [f"--started_at={time.time()}"]
         if name in OURS:
-            precision, switch = OURS[name]
-            common += [f"--compute_dtype={precision}"]
+            common += [f"--compute_dtype={OURS[name]}"]
             command = [sys.executable, str(HERE / "gptbert_loop.py"), *common]
-            environment["GPTBERT_ONEDNN"] = switch
         else:
             padding, precision = name.split()
             choices = [f"--padding={padding}", f"--precision={precision}"]
             command = [sys.executable, str(HERE / "reference_loops.py"), *common, *choices]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.about = self._read()
 
@@ -207,7 +202,7 @@ def time_whole_runs(
                 continue
             began = time.time()
             if name in OURS:
-                found = _whole_gptbert(task, OURS[name][0], data_dir, init_from)
+                found = _whole_gptbert(task, OURS[name], data_dir, init_from)
             else:
                 found = _whole_reference(task, name, data_dir, init_from, began)
             seconds = time.time() - began
@@ -257,6 +252,25 @@ def _parts(machine: str) -> list[str]:
     return [what, "", *told, ""] if told else []
 
 
+def anatomy(found: list[dict]) -> list[str]:
+    """What `anatomy.py` measured, the last record of each task."""
+    lines = []
+    for r in {r["task"]: r for r in found}.values():
+        middle = {name: statistics.median(each) for name, each in r["seconds"].items()}
+        rest = middle["step"] - middle["products"] - middle["optimizer"]
+        lines.append(
+            f"- {r['task']}, {r['shape']}: of {1000 * middle['step']:.0f} ms (median of "
+            f"{len(r['seconds']['step'])}) its {r['products']} products take "
+            f"{1000 * middle['products']:.0f} ms with nothing between them ({r['gflop']:.1f} GFLOP "
+            f"at {r['gflop'] / middle['products']:.0f} GFLOP/s), optimizer and norms "
+            f"{1000 * middle['optimizer']:.0f} ms alone, and the rest is "
+            f"{1000 * rest:.0f} ms: LayerNorms, softmax, GELU, dropout, copies, the hand-over "
+            "between small operations."
+        )
+    what = "Of what gptbert's own step consists (its parts in turn with it, in one process):"
+    return [what, "", *lines, ""] if lines else []
+
+
 def _whole_reference(task: str, name: str, data_dir: Path, init_from: Path, began: float) -> dict:
     padding, precision = name.split()
     done = subprocess.run(
@@ -304,10 +318,13 @@ def report() -> str:
                 ["task", "contestant", "seconds", "times gptbert", "target", "met", "dev metrics"],
             ),
             "",
+            QUALITY,
+            "",
             *_missing(steps, list(_latest(whole).values())),
             "",
             *_limits(steps),
             "",
+            *anatomy([r for r in records(ANATOMY) if r["hardware"] == machine]),
             *_parts(machine),
             _origin(steps, whole),
             "",

@@ -2,7 +2,7 @@
 
 Kinds: `gptbert` projects the slots of masked tokens on the vocabulary, as pre-training does;
 `gptbert all` every position, as `transformers` does (through the same loss); `gptbert bfloat16` is
-the first with `compute_dtype=bfloat16`. Products are chosen as for a long run.
+the first with `compute_dtype=bfloat16`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gptbert.pipeline.instance_plan import SLOTS  # noqa: E402
 from gptbert.runs.record import git_commit, versions  # noqa: E402
 from gptbert.tasks.pretraining import objective_of  # noqa: E402
 from gptbert.training.optimizer import make_optimizer  # noqa: E402
-from gptbert.training.products import WORTHWHILE, choose_products  # noqa: E402
+from gptbert.training.products import choose_products  # noqa: E402
 from gptbert.training.schedules import make_schedule  # noqa: E402
 from gptbert.training.sharding import make_layout  # noqa: E402
 from gptbert.training.state import TrainState, abstract  # noqa: E402
@@ -99,7 +99,7 @@ def main() -> None:
         case = case_of(flags.model)
         config = load_config(case.config, [], example="")
         kind = MaskedLanguageModel if case.masked else NextTokenModel
-        products = choose_products(KINDS[flags.kind], WORTHWHILE)
+        products = choose_products(KINDS[flags.kind])
         compute = Compute(products.arrays, join_heads=True)  # as `runs.layers.choose_compute`
         build = functools.partial(kind, case.shape(flags.dropout), compute)
         optimizer = make_optimizer(

@@ -32,10 +32,10 @@ def operands(product: Product) -> tuple[np.ndarray, np.ndarray]:
 
 
 def xla_run(product: Product) -> Run:
-    """The product compiled alone, by the library that a long run multiplies with."""
+    """The product compiled alone, by the library that a run multiplies with."""
     import jax
 
-    from gptbert.training.products import WORTHWHILE, choose_products
+    from gptbert.training.products import choose_products
 
     sides = {"nn": (2, 1), "nt": (2, 2), "tn": (1, 1)}[product.form]
     a, b = operands(product)
@@ -45,7 +45,7 @@ def xla_run(product: Product) -> Run:
     dimensions = (((sides[0],), (sides[1],)), batched)
     a, b = jax.device_put(a), jax.device_put(b)
     product_alone = jax.jit(lambda a, b: jax.lax.dot_general(a, b, dimensions))
-    compiled = choose_products("float32", WORTHWHILE).compile(product_alone.lower(a, b))
+    compiled = choose_products("float32").compile(product_alone.lower(a, b))
     return lambda: compiled(a, b).block_until_ready()
 
 

@@ -24,7 +24,6 @@ from gptbert.models.presets import (
     Compute,
     GptConfig,
     ModelConfig,
-    matrix_parameters,
     preset,
 )
 from gptbert.pipeline.encode import Features
@@ -249,8 +248,7 @@ def assemble(config: ConfigDict) -> Assembly:
             f"--config.row_length={config.row_length} is shorter than the longest example "
             f"({longest} tokens)"
         )
-    tokens = int(features["train"].lengths.sum()) * config.num_epochs
-    products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
+    products = choose_products(config.compute_dtype)
 
     def building(compute: Compute) -> Any:
         outputs = max(1, len(classes))

@@ -24,7 +24,6 @@ from gptbert.models.presets import (
     Compute,
     GptConfig,
     ModelConfig,
-    matrix_parameters,
     preset,
 )
 from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel
@@ -148,9 +147,7 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     costs = cost_model(model, on_cpu=jax.default_backend() == "cpu")
     phases = _phases(config)
     plan = _plan(config, phases, mixture, tokenizer, layout, costs)
-    steps = phase_steps(phases, config.steps)
-    tokens = sum(count * config.batch_size * length for length, count in steps)
-    products = choose_products(config.compute_dtype, 6.0 * matrix_parameters(model) * tokens)
+    products = choose_products(config.compute_dtype)
     building = functools.partial(_builder, config.objective, model)
     compute = choose_compute(config, products.arrays, building)
     build = building(compute)

@@ -214,7 +214,7 @@ class Classifier:
         self.source = source
         self.max_length = _max_length(source, max_length)
         trained = Compute(source.training.get("compute_dtype", "float32")).dtype
-        dtype = compute_dtype or choose_products(trained, 0.0).arrays  # as it was scored there
+        dtype = compute_dtype or choose_products(trained).arrays  # as it was scored there
         compute = Compute(dtype, scan_layers=scans_layers())
         self.tokenizer: Tokenizer = load_tokenizer(source.tokenizer_folder)
         check_vocabulary(source.config, self.tokenizer, str(source.folder))

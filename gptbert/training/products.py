@@ -1,23 +1,20 @@
 """Which library multiplies matrices in training on a CPU, and in which precision it does so.
 
-XLA multiplies by its own library (YNNPACK). On Intel's processors oneDNN, which is a part of XLA
-too, is taken for the faster one in float32 (by timings that are to be made again:
-`experiments/speed/results/finetune.md`), and it alone knows the processors' units for bfloat16:
-told so, it rounds the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own
-products gain nothing from arrays of bfloat16. So on such a CPU `compute_dtype=bfloat16` keeps
-arrays in float32 and lets oneDNN round while the model is trained; it is scored in float32. Figures
-of pre-training steps are in `experiments/speed/results/pretrain.md`.
+XLA multiplies by its own library (YNNPACK), and in float32 nothing at hand is faster: timed beside
+it, oneDNN (a part of XLA too) took as long or longer in fine-tuning and in pre-training. But oneDNN
+alone knows the processors' units for bfloat16: told so, it rounds the factors of float32 arrays to
+bfloat16 and adds up in float32, while XLA's own products gain nothing from arrays of bfloat16. So
+on such a CPU `compute_dtype=bfloat16` keeps arrays in float32 and lets oneDNN round while the model
+is trained; it is scored in float32. Figures are in `experiments/speed/results/`.
 
-What it costs: a program with oneDNN in it cannot be kept in the compilation cache. Short runs,
-whose products take less time than compiling again, do without it in float32.
+What it costs: a program with oneDNN in it cannot be kept in the compilation cache.
 
 What it risks: XLA can hand oneDNN products together with what stands around them, and there it is
 not to be trusted: some combinations abort the process, and a product of the vocabulary's loss gave
 wrong gradients. So oneDNN gets single products and nothing else; a program in which it has more is
 compiled again without it, and so is everything under a version of XLA that was not tried.
 
-oneDNN reads its precision from the environment, once a process. The first choice holds: whoever
-asks for another one in the same process gets XLA's own products.
+oneDNN reads its precision from the environment, once a process; what the user has set there holds.
 """
 
 from __future__ import annotations
@@ -36,7 +33,6 @@ import jaxlib
 from gptbert.processor import processor
 
 _TRIED = ("0.10.", "0.12.")  # versions of jaxlib
-WORTHWHILE = 1e13  # FLOP of a run: about a minute of products on two cores
 _OPTIONS = {
     "xla_cpu_use_onednn": True,
     "xla_cpu_experimental_onednn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
@@ -44,8 +40,7 @@ _OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 }
 _PRECISION = "ONEDNN_DEFAULT_FPMATH_MODE"
-_MODES = {"float32": "STRICT", "bfloat16": "BF16"}
-_chosen: set[str] = set()  # the precision of oneDNN in this process, once there is one
+_ROUNDED = "BF16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,24 +81,18 @@ class Products:
 PLAIN = Products("XLA", "float32", "float32")
 
 
-def choose_products(dtype: str, flops: float) -> Products:
+def choose_products(dtype: str) -> Products:
     """How a run multiplies on the devices at hand.
 
     Args:
       dtype: What the config asks for, `float32` or `bfloat16`.
-      flops: Of all products of the run, roughly.
     """
     plain = Products("XLA", dtype, dtype)
-    switch = os.environ.get("GPTBERT_ONEDNN", "")
-    if switch == "0" or "onednn" in os.environ.get("XLA_FLAGS", ""):
-        return plain  # the user has decided
-    worthwhile = dtype == "bfloat16" or flops >= WORTHWHILE or switch == "1"
-    if not worthwhile or not _is_fast(dtype) or not _may_be(dtype) or not _is_known():
+    if dtype != "bfloat16" or _is_decided() or not _rounds_fast() or not _is_known():
         return plain
-    _chosen.add(dtype)
-    os.environ[_PRECISION] = _MODES[dtype]  # read at the first product
+    os.environ[_PRECISION] = _ROUNDED  # read at the first product
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
-    return Products("oneDNN", dtype, "float32")
+    return Products("oneDNN", "bfloat16", "float32")
 
 
 def is_safe(program: str) -> bool:
@@ -118,20 +107,20 @@ def is_safe(program: str) -> bool:
     return True
 
 
-def _is_fast(dtype: str) -> bool:
-    """Whether oneDNN is the faster one here, by what was measured."""
+def _is_decided() -> bool:
+    """Whether the user has set something that oneDNN's rounding would override."""
+    return (
+        os.environ.get("GPTBERT_ONEDNN") == "0"
+        or "onednn" in os.environ.get("XLA_FLAGS", "")
+        or os.environ.get(_PRECISION, _ROUNDED).upper() != _ROUNDED
+    )
+
+
+def _rounds_fast() -> bool:
+    """Whether this processor has units for products of bfloat16."""
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return False
-    here = processor()
-    if dtype == "bfloat16":
-        return bool({"amx_bf16", "avx512_bf16"} & here.features)
-    return here.vendor == "GenuineIntel" and "avx512f" in here.features
-
-
-def _may_be(dtype: str) -> bool:
-    """Whether this process's oneDNN has that precision, or none yet."""
-    given = os.environ.get(_PRECISION, _MODES[dtype]).upper()
-    return given == _MODES[dtype] and _chosen <= {dtype}
+    return bool({"amx_bf16", "avx512_bf16"} & processor().features)
 
 
 @functools.cache
