@@ -43,7 +43,7 @@ STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl
 PARTS, ANATOMY = RESULTS / "finetune_parts.jsonl", RESULTS / "finetune_anatomy.jsonl"
 TASKS = ("cola", "mrpc")
 # Since this commit XLA multiplies in float32, not oneDNN.
-SAME_PRODUCTS = "fcd8eaa380b6416b68245da0215ec5c92345e7ec"
+SAME_PRODUCTS = "9d36c499a18e428183b5eccbd363b95dd103ec49"
 SUPERSEDED = "superseded: timed with products by another library; to be timed again"
 EPOCH_STEPS = {"cola": 8551 / 32, "mrpc": 3668 / 32}
 QUALITY = (
