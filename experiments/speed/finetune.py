@@ -40,7 +40,7 @@ from gptbert.reports.tables import markdown_table
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
-PARTS, ANATOMY = RESULTS / "finetune_parts.jsonl", RESULTS / "finetune_anatomy.jsonl"
+ANATOMY = RESULTS / "finetune_anatomy.jsonl"
 TASKS = ("cola", "mrpc")
 # Since this commit XLA multiplies in float32, not oneDNN.
 SAME_PRODUCTS = "9d36c499a18e428183b5eccbd363b95dd103ec49"
@@ -138,8 +138,9 @@ class Contestant:
             padding, precision = name.split()
             choices = [f"--padding={padding}", f"--precision={precision}"]
             command = [sys.executable, str(HERE / "reference_loops.py"), *common, *choices]
+        environment = {**os.environ, "GPTBERT_COMPILATION_CACHE": "0"}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.about = self._read()
 
@@ -228,25 +229,16 @@ def _whole_gptbert(task: str, dtype: str, data_dir: Path, init_from: Path) -> di
             **{name: found[name] for name in parts}}  # fmt: skip
 
 
-def time_parts(data_dir: Path, init_from: Path, tasks: list[str]) -> None:
-    """Of what a whole run of gptbert consists; no rival runs in turn, so it gives no ratio."""
-    for task in tasks:
-        began = time.time()
-        found = _whole_gptbert(task, "float32", data_dir, init_from)
-        append(PARTS, {"task": task, "total_seconds": time.time() - began,
-                       "hardware": str(processor()), **found})  # fmt: skip
-
-
-def _parts(machine: str) -> list[str]:
-    """Where the time of a whole run goes that the steps do not take."""
+def _parts(whole: list[dict]) -> list[str]:
+    """Where the time of gptbert's whole runs goes that the steps do not take."""
     told = [
-        f"- {r['task']}, gptbert, alone, {r['total_seconds']:.0f} s: {r['steps']} steps "
+        f"- {r['task']}, {r['contestant']}, {r['total_seconds']:.0f} s: {r['steps']} steps "
         f"{r['train_seconds']:.0f} s, waiting for compilation {r['compile_seconds']:.0f} s, "
         f"scoring, checkpoints with checksums and test predictions "
         f"{r['wall_clock_seconds'] - r['train_seconds'] - r['compile_seconds']:.0f} s, imports, "
         f"reading and the page {r['total_seconds'] - r['wall_clock_seconds']:.0f} s."
-        for r in records(PARTS)
-        if r["hardware"] == machine
+        for r in _latest(whole).values()
+        if r["contestant"] in OURS and "train_seconds" in r
     ]
     what = "What a whole run consists of beside its steps (the rival writes no checkpoints):"
     return [what, "", *told, ""] if told else []
@@ -325,7 +317,7 @@ def report() -> str:
             *_limits(steps),
             "",
             *anatomy([r for r in records(ANATOMY) if r["hardware"] == machine]),
-            *_parts(machine),
+            *_parts(whole),
             _origin(steps, whole),
             "",
         ]  # fmt: skip
@@ -490,7 +482,7 @@ def main() -> None:
     )
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="of whole runs")
     parser.add_argument("--series", type=int, help="of whole runs; default: the latest there is")
-    parser.add_argument("what", choices=("steps", "whole", "parts", "report"))
+    parser.add_argument("what", choices=("steps", "whole", "report"))
     flags = parser.parse_args()
     if flags.what == "report":
         text = report()
@@ -502,8 +494,6 @@ def main() -> None:
     data_dir, init_from = flags.data_dir.resolve(), flags.init_from.resolve()
     if flags.what == "steps":
         time_steps(data_dir, init_from, flags.blocks)
-    elif flags.what == "parts":
-        time_parts(data_dir, init_from, flags.tasks)
     else:
         time_whole_runs(data_dir, init_from, flags.tasks, flags.contestants, flags.series)
 
