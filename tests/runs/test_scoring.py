@@ -11,14 +11,14 @@ from gptbert.runs.scoring import collect
 from tests.tiny import features
 
 
-def test_a_batch_is_scored_while_the_next_is_built() -> None:
+def test_one_batch_waits_while_another_is_scored() -> None:
     """XLA on CPU takes the memory of every step that was handed to it."""
     plan = plan_scoring(features(examples=2000), row_multiple=1)
-    handed, read = [], []
+    handed, read, under_way = [], [], []
 
     def score(batch: Batch) -> jax.Array:
         handed.append(batch)
-        assert len(handed) - len(read) <= 1
+        under_way.append(len(handed) - len(read))
         return Late(batch)
 
     class Late:
@@ -31,3 +31,4 @@ def test_a_batch_is_scored_while_the_next_is_built() -> None:
 
     assert (collect(plan, score, 2) == 1).all()
     assert len(handed) == len(read) > 2
+    assert max(under_way) == 2
