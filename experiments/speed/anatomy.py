@@ -77,14 +77,13 @@ def _axes(name: str, attributes: str) -> Axes:
 
 def flops(product: Product) -> float:
     """Multiplications and additions of one product."""
-    first, second, ((contracted, of_second), (_, batch)) = product
-    del contracted
+    first, second, ((_, of_second), (_, batch)) = product
     free = [n for axis, n in enumerate(second) if axis not in (*of_second, *batch)]
     return 2.0 * float(np.prod(first)) * float(np.prod(free))
 
 
 def measure(task: str, data_dir: str, init_from: str, rounds: int) -> dict[str, Any]:
-    """Takes turns; medians in seconds."""
+    """Lets the three take turns; seconds of every turn."""
     fields = [("data_dir", data_dir), ("init_from", init_from)]
     config = load_config(f"configs/glue.py:{task}", fields, example="")
     assembly = assemble(config)
@@ -134,7 +133,7 @@ def measure(task: str, data_dir: str, init_from: str, rounds: int) -> dict[str, 
 
 
 def _work(program: str) -> float:
-    """GFLOP of the products of a program: the largest shape has the most."""
+    """FLOP of the products of a program: the largest shape has the most."""
     return sum(map(flops, products(program)))
 
 

@@ -1,11 +1,13 @@
 """Which library multiplies matrices in training on a CPU, and in which precision it does so.
 
-XLA multiplies by its own library (YNNPACK), and in float32 nothing at hand is faster: timed beside
-it, oneDNN (a part of XLA too) took as long or longer in fine-tuning and in pre-training. But oneDNN
-alone knows the processors' units for bfloat16: told so, it rounds the factors of float32 arrays to
-bfloat16 and adds up in float32, while XLA's own products gain nothing from arrays of bfloat16. So
-on such a CPU `compute_dtype=bfloat16` keeps arrays in float32 and lets oneDNN round while the model
-is trained; it is scored in float32. Figures are in `experiments/speed/results/`.
+XLA multiplies by its own library (YNNPACK), in float32 always: oneDNN, a part of XLA too, was
+tried beside it, and which is faster changed with the task and the state of the machine (the blocks
+of `gptbert without oneDNN` in `experiments/speed/results/finetune_steps.jsonl`), while programs
+without it can be cached. But oneDNN alone knows the processors' units for bfloat16: told so, it
+rounds the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own products
+gain nothing from arrays of bfloat16. So on such a CPU `compute_dtype=bfloat16` keeps arrays in
+float32 and lets oneDNN round while the model is trained; it is scored in float32. Figures are in
+`experiments/speed/results/`.
 
 What it costs: a program with oneDNN in it cannot be kept in the compilation cache.
 
@@ -36,7 +38,7 @@ _TRIED = ("0.10.", "0.12.")  # versions of jaxlib
 _OPTIONS = {
     "xla_cpu_use_onednn": True,
     "xla_cpu_experimental_onednn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-    # YNNPACK adds up rows and columns by default. Beside oneDNN that costs a tenth of a step.
+    # YNNPACK would add up rows and columns; XLA does so itself beside oneDNN's products.
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 }
 _PRECISION = "ONEDNN_DEFAULT_FPMATH_MODE"
