@@ -33,15 +33,12 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
+from gptbert_loop import set_up  # noqa: E402
 
-from gptbert.commands.config_flag import load_config  # noqa: E402
 from gptbert.models.dropout import step_key  # noqa: E402
 from gptbert.processor import processor  # noqa: E402
-from gptbert.runs.assemble import assemble  # noqa: E402
-from gptbert.runs.finetune import lean_vocabulary, plan_run, start_state  # noqa: E402
 from gptbert.runs.record import git_commit, versions  # noqa: E402
 from gptbert.training.optimizer import global_norm  # noqa: E402
-from gptbert.training.schedules import make_schedule  # noqa: E402
 from gptbert.training.trainer import CompiledSteps  # noqa: E402
 
 _DOT = re.compile(r"= f32\[[\d,]*\]\S* dot\(%([\w.\-]+), %([\w.\-]+)\), ([^\n]*)")
@@ -84,15 +81,7 @@ def flops(product: Product) -> float:
 
 def measure(task: str, data_dir: str, init_from: str, rounds: int) -> dict[str, Any]:
     """Lets the three take turns; seconds of every turn."""
-    fields = [("data_dir", data_dir), ("init_from", init_from)]
-    config = load_config(f"configs/glue.py:{task}", fields, example="")
-    assembly = assemble(config)
-    training = assembly.training
-    plan = plan_run(assembly, [config.seed])[0]
-    rate = make_schedule("bert", config.learning_rate, int(0.1 * plan.steps), plan.steps)
-    state = start_state(assembly)
-    if lean := lean_vocabulary(assembly, state, rate):
-        state = lean.compact(state)
+    training, plan, rate, state = set_up(task, data_dir, init_from)
     steps = CompiledSteps(training, state, plan)
     steps.wait()
     largest = max(plan.shapes, key=lambda shape: shape.rows)

@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 from gptbert import runtime
 
@@ -22,11 +23,29 @@ import numpy as np  # noqa: E402
 from gptbert.commands.config_flag import load_config  # noqa: E402
 from gptbert.models.dropout import step_key  # noqa: E402
 from gptbert.pipeline.batch import real_tokens  # noqa: E402
+from gptbert.pipeline.plan import TrainingPlan  # noqa: E402
 from gptbert.runs.assemble import assemble  # noqa: E402
 from gptbert.runs.finetune import lean_vocabulary, plan_run, start_state  # noqa: E402
 from gptbert.runs.record import git_commit, versions  # noqa: E402
 from gptbert.training.schedules import make_schedule  # noqa: E402
+from gptbert.training.state import TrainState  # noqa: E402
+from gptbert.training.step import Training  # noqa: E402
 from gptbert.training.trainer import CompiledSteps  # noqa: E402
+
+
+def set_up(
+    task: str, data_dir: str, init_from: str, compute_dtype: str = "float32"
+) -> tuple[Training, TrainingPlan, Callable[[int], float], TrainState]:
+    """What a run of `gptbert finetune` takes its steps with, and where it starts."""
+    fields = [("data_dir", data_dir), ("init_from", init_from), ("compute_dtype", compute_dtype)]
+    config = load_config(f"configs/glue.py:{task}", fields, example="")
+    assembly = assemble(config)
+    plan = plan_run(assembly, [config.seed])[0]
+    rate = make_schedule("bert", config.learning_rate, int(0.1 * plan.steps), plan.steps)
+    state = start_state(assembly)
+    if lean := lean_vocabulary(assembly, state, rate):
+        state = lean.compact(state)
+    return assembly.training, plan, rate, state
 
 
 def main() -> None:
@@ -40,17 +59,11 @@ def main() -> None:
     flags = parser.parse_args()
     out = os.dup(1)
     os.dup2(2, 1)
-    names = ("data_dir", "init_from", "compute_dtype")
-    fields = [(name, getattr(flags, name)) for name in names]
-    config = load_config(f"configs/glue.py:{flags.task}", fields, example="")
-    assembly = assemble(config)
-    plan = plan_run(assembly, [config.seed])[0]
-    rate = make_schedule("bert", config.learning_rate, int(0.1 * plan.steps), plan.steps)
-    state = start_state(assembly)
-    if lean := lean_vocabulary(assembly, state, rate):
-        state = lean.compact(state)
+    training, plan, rate, state = set_up(
+        flags.task, flags.data_dir, flags.init_from, flags.compute_dtype
+    )
     ready = time.time()
-    steps = CompiledSteps(assembly.training, state, plan)
+    steps = CompiledSteps(training, state, plan)
     steps.wait()
     compiled = time.time()
     _say(out, {
@@ -58,7 +71,7 @@ def main() -> None:
         "framework": "gptbert",
         "setup_seconds": ready - flags.started_at,
         "compile_seconds": compiled - ready,
-        "products": str(assembly.training.products),
+        "products": str(training.products),
         "shapes": [str(shape) for shape in plan.shapes],
         "versions": versions(),
         "git_commit": git_commit(),
