@@ -9,6 +9,7 @@ side by side, together about 0.9 bytes for each byte of text (uint16 ids).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -38,7 +39,7 @@ from gptbert.datasets.document_types import TEXT_FIELD
 from gptbert.datasets.documents import Source
 from gptbert.errors import Interrupted, UserError
 from gptbert.pipeline.store import TokenStore
-from gptbert.pipeline.store_files import Files, open_files
+from gptbert.pipeline.store_files import PARTIAL, Files, open_files
 from gptbert.pipeline.store_format import MANIFEST, REPORT, SPLITS, TOKENIZER, UNFINISHED
 from gptbert.pipeline.store_writer import StoreWriter
 from gptbert.runtime import StopRequest, stop_on_sigterm
@@ -177,10 +178,22 @@ def _encode(
         PIECE_TOKENS,
     )
     total = sum(map(_size, units))
-    with _Progress(total, total - sum(_size(unit) for _, unit, _ in tasks), quiet) as progress:
-        for number, read in encode_units(setup, tasks, request.workers or cores(), stop):
-            progress.show(number, _size(units[number]) if read is None else read)
+    before = total - sum(_size(unit) for _, unit, _ in tasks)
+    try:
+        with _Progress(total, before, quiet) as progress:
+            for number, read in encode_units(setup, tasks, request.workers or cores(), stop):
+                progress.show(number, _size(units[number]) if read is None else read)
+    finally:
+        _remove_partial(files)
     return not pieces
+
+
+def _remove_partial(files: Files) -> None:
+    """Removes what workers were writing when they were killed; they are gone."""
+    for name in files.names(UNFINISHED):
+        if name.endswith(PARTIAL):
+            with contextlib.suppress(UserError):  # whatever ends the work is told instead
+                files.delete(name)
 
 
 def _merge(

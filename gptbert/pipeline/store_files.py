@@ -18,6 +18,8 @@ from typing import Protocol, cast, runtime_checkable
 from gptbert import disk
 from gptbert.errors import UserError
 
+PARTIAL = ".partial"  # ends the name of a file that is being written
+
 
 @runtime_checkable
 class Files(Protocol):
@@ -87,7 +89,7 @@ class LocalFiles:
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         target = Path(self.path, name)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:

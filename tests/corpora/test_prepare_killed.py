@@ -175,6 +175,24 @@ def test_a_disk_that_takes_no_more(whole, monkeypatch):
     assert content(whole / "full") == content(whole / "whole")
 
 
+def test_what_a_killed_worker_was_writing_is_removed(whole, monkeypatch):
+    """One worker meets a full disk; the others are killed, wherever they are."""
+
+    def meet_a_full_disk(setup, *_):
+        piece = Path(setup.output, "unfinished", ".000007-0000-last.npz.4917.partial")
+        piece.parent.mkdir()
+        piece.write_bytes(b"half")
+        yield 7, 12
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="the disk is full"):
+        patch.setattr(module, "encode_units", meet_a_full_disk)
+        prepare(patch, whole, "half")
+    assert not list((whole / "half").rglob("*.partial"))
+    prepare(monkeypatch, whole, "half")
+    assert content(whole / "half") == content(whole / "whole")
+
+
 def test_a_crash_while_shards_are_written(whole, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module.StoreWriter, "commit", lambda *_: 1 / 0)
