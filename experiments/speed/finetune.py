@@ -95,9 +95,10 @@ def append(path: Path, record: dict) -> None:
 
 
 @functools.cache
-def comes_after(commit: str, change: str = SAME_PRODUCTS) -> bool:
-    """Whether a commit has a change in it; by default float32 multiplied as now."""
-    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", change, commit]
+def multiplies_as_now(commit: str) -> bool:
+    """Whether float32 products at a commit, also one with changes, are those of today."""
+    commit = commit.partition("+")[0]
+    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", SAME_PRODUCTS, commit]
     code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
     if code not in (0, 1):
         raise SystemExit(f"git does not know commit {commit}; the whole history is needed")
@@ -108,7 +109,7 @@ def is_superseded(record: dict) -> bool:
     """Whether a record is of a program as the package does not compile it any more."""
     commit = record.get("about", record).get("git_commit")
     ours = record["contestant"] in OURS
-    return ours and bool(commit) and not comes_after(commit.split("+")[0])
+    return ours and bool(commit) and not multiplies_as_now(commit)
 
 
 def current(steps: list[dict]) -> list[dict]:

@@ -16,8 +16,8 @@ is everything from the host's batch to the updated state: forward, backward, cli
 optimizer, the loss read. Tokens and weights are random, both sides get the same shapes.
 
 Raw results go to results/pretrain.jsonl, all contestants of a block at once; what a machine of the
-same name has done is not done again, unless a step does less work since. Nothing else may run on
-the machine meanwhile. About 20 GB of memory are taken.
+same name has done is not done again, unless float32 is multiplied otherwise since. Nothing else may
+run on the machine meanwhile. About 20 GB of memory are taken.
 """
 
 from __future__ import annotations

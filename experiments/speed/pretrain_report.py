@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from finetune import SAME_PRODUCTS, comes_after
+from finetune import multiplies_as_now
 from pretrain_cases import case_of, products
 
 from gptbert.reports.tables import markdown_table
@@ -20,10 +20,6 @@ WHAT = {
     "compiled": "transformers, torch.compile, float32",
     "autocast": "transformers, eager, bfloat16 autocast",
 }
-# Since this commit the last layer is computed only where it is read, and no parameter is copied.
-SPARES_WORK = "a6fbe7c314f5275ba10e837fcfaef9776d09132b"
-# Since this commit GPT-2 drops entries of the embeddings' sum; before it was those of the tables.
-DROPS_THE_SUM = "ddb9bbfd4bdcec8f1fd3148b161eeb8854334f02"
 # (model, slower, faster) -> how many times faster it shall be, and in which words that is said.
 TARGETS = {
     ("minilm-l6-h384", "eager", "gptbert"): 2.4,
@@ -117,13 +113,8 @@ class Results:
 
 
 def is_superseded(record: dict) -> bool:
-    """Whether a block was timed with a step that is another one now."""
-    commit = str(record["about"]["git_commit"]).split("+")[0]
-    drops = record["model"] == "gpt2-124m" and record["dropout"] > 0
-    is_step = not record["contestant"].startswith("products")
-    return not comes_after(commit, SPARES_WORK) or (
-        drops and is_step and not comes_after(commit, DROPS_THE_SUM)
-    )
+    """Whether a block was timed before float32 was multiplied as now."""
+    return not multiplies_as_now(record["about"]["git_commit"])
 
 
 def unit_of(record: dict) -> tuple[str, str, float]:
@@ -163,27 +154,13 @@ def _machine(name: str, found: list[dict]) -> list[str]:
     units = list(dict.fromkeys((r["model"], r["dropout"]) for r in found))
     results = [Results(model, dropout, found) for model, dropout in units]
     lines = [
-        f"## {name}", "", *_origin(found), "", *_other_products(found),
+        f"## {name}", "", *_origin(found), "",
         "### Against the targets", "", _target_table(results), "",
         "### Less work, or faster work", "", _work_table(results), "",
     ]  # fmt: skip
     for each in results:
         lines += [f"### {_title(each)}", "", _step_table(each), "", *_limits(each), ""]
     return [*lines, "### Matrix products alone", "", _product_table(results), ""]
-
-
-def _other_products(found: list[dict]) -> list[str]:
-    """Which of gptbert's steps were timed before float32 was multiplied by XLA itself."""
-    old = {
-        (r["model"], f"dropout {r['dropout']:g}"): None
-        for r in found
-        if r["contestant"] in ("gptbert", "gptbert all")
-        and not comes_after(str(r["about"]["git_commit"]).split("+")[0], SAME_PRODUCTS)
-    }
-    if not old:
-        return []
-    told = "; ".join(", ".join(each) for each in old)
-    return [f"Of these gptbert's steps were timed with products by another library: {told}.", ""]
 
 
 def _title(results: Results) -> str:

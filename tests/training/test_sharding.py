@@ -29,6 +29,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
 from gptbert.models.dropout import step_key
 from gptbert.models.presets import BertConfig, Compute
+from gptbert.training.optimizer import global_norm
 from gptbert.training.sharding import make_layout
 from gptbert.training.state import computed_form, saved_form
 from gptbert.training.step import jit_update
@@ -40,9 +41,22 @@ CONFIG = BertConfig(layers=2, width=60, heads=4, inner=96, vocabulary=101, posit
                     initial_stddev=0.1)
 data = tiny.features(24)
 
+COLLECTIVES = "all-reduce", "all-gather", "reduce-scatter", "all-to-all"
+
+def count(text, op):
+    return text.count(f" {op}(") + text.count(f" {op}-start(")
+
+def norm(parameters):
+    program = jax.jit(global_norm).lower(parameters).compile()
+    return {
+        "collectives": {op: count(program.as_text(), op) for op in COLLECTIVES},
+        "found": float(program(parameters)),
+        "expected": float(np.sqrt(sum(
+            np.square(np.asarray(x, np.float64)).sum() for x in parameters.values()))),
+    }
+
 def run(sizes, scan=False, pieces=1):
-    count = int(np.prod(sizes))
-    layout = make_layout(*sizes, devices=jax.devices()[:count])
+    layout = make_layout(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
     fixed, parameters = tiny.training(
         config=CONFIG, layout=layout, classes=3,
         compute=Compute(scan_layers=scan, join_heads=layout.mesh.shape["tensor"] == 1))
@@ -62,8 +76,8 @@ def run(sizes, scan=False, pieces=1):
         "rows": rows,
         "table": list(table.addressable_shards[0].data.shape),
         "kernel": list(kernel.addressable_shards[0].data.shape),
-        "collectives": sum(text.count(f" {op}(") + text.count(f" {op}-start(")
-            for op in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all")),
+        "norm": norm(state.parameters),
+        "collectives": sum(count(text, op) for op in COLLECTIVES),
         "constraints": str(jax.make_jaxpr(fixed.update)(
             state, batch, np.float32(0), step_key(0, 0))).count("sharding_constraint"),
     }
@@ -132,6 +146,16 @@ def test_constraints_and_collectives_are_in_the_compiled_program(runs):
         assert runs[name]["constraints"] >= 10, name
         assert runs[name]["collectives"] > 0, name
     assert runs["pieces on one"]["constraints"] == 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_norm_of_all_parameters_is_computed_where_they_lie(runs, name):
+    norm = runs[name]["norm"]
+    assert norm["found"] == pytest.approx(norm["expected"], rel=1e-6)
+    in_pieces = name in ("fully sharded", "tensor parallel", "all three")
+    sums = norm["collectives"].pop("all-reduce")
+    assert sums > 0 if in_pieces else sums >= 0
+    assert not any(norm["collectives"].values()), norm["collectives"]
 
 
 def test_a_mesh_that_does_not_cover_the_devices_is_refused():
