@@ -241,7 +241,12 @@ def _parts(whole: list[dict]) -> list[str]:
         for r in _latest(whole).values()
         if r["contestant"] in OURS and "train_seconds" in r
     ]
-    what = "What a whole run consists of beside its steps (the rival writes no checkpoints):"
+    what = (
+        "What gptbert's whole runs consist of. The rival scores dev once, after the last epoch, "
+        "predicts no test set and writes no checkpoints. Its `s / steps`, the whole run over the "
+        "number of steps, is to be seen beside its steps in blocks: those follow a pause, and are "
+        "slower where both differ."
+    )
     return [what, "", *told, ""] if told else []
 
 
@@ -308,7 +313,8 @@ def report() -> str:
             *_superseded(list(_latest(whole).values())),
             markdown_table(
                 _whole_rows(whole),
-                ["task", "contestant", "seconds", "times gptbert", "target", "met", "dev metrics"],
+                ["task", "contestant", "seconds", "times gptbert", "target", "met", "s / steps",
+                 "dev metrics"],
             ),
             "",
             QUALITY,
@@ -452,7 +458,9 @@ def _whole_rows(results: list[dict]) -> list[list[str]]:
             metrics = ", ".join(f"{k} {v:.3f}" for k, v in record["metrics"].items())
             rows.append([task, name, f"{record['total_seconds']:.0f}",
                          "" if ratio is None else f"{ratio:.2f}", _target(task, "whole", name),
-                         _met(task, "whole", name, ratio, is_old), metrics])  # fmt: skip
+                         _met(task, "whole", name, ratio, is_old),
+                         f"{record['total_seconds'] / record['steps']:.3f}",
+                         metrics])  # fmt: skip
     return rows
 
 

@@ -124,7 +124,7 @@ def unit_of(record: dict) -> tuple[str, str, float]:
 
 def report(found: list[dict]) -> str:
     """All tables, in Markdown, machine by machine; without the blocks that are superseded."""
-    found = [r for r in found if not is_superseded(r)]
+    every, found = found, [r for r in found if not is_superseded(r)]
     lines = [
         "# Pre-training speed on a CPU",
         "",
@@ -143,10 +143,18 @@ def report(found: list[dict]) -> str:
         "had all taken part in the same blocks; where they did not, it is so only roughly.",
         "No GPU and no TPU was at hand: none is timed.",
         "",
+        *_to_be_timed(every, found),
     ]
     for machine in sorted({r["about"]["hardware"] for r in found}):
         lines += _machine(machine, [r for r in found if r["about"]["hardware"] == machine])
     return "\n".join(lines)
+
+
+def _to_be_timed(every: list[dict], current: list[dict]) -> list[str]:
+    """What has been timed, but not with the step of today."""
+    missing = {unit_of(r) for r in every} - {unit_of(r) for r in current}
+    told = "; ".join(f"{model}, dropout {dropout:g}" for _, model, dropout in sorted(missing))
+    return [f"Superseded, to be timed again: {told}.", ""] if missing else []
 
 
 def _machine(name: str, found: list[dict]) -> list[str]:

@@ -137,9 +137,13 @@ def run(
     def whole_of(state: TrainState) -> TrainState:
         return lean.expand(state) if lean else state
 
+    newest: dict[int, np.ndarray] = {}  # what the last evaluation gave, by its step
+
     def evaluate(state: TrainState) -> dict[str, float]:
-        parameters = whole_of(state).parameters
-        return scorer.metrics(parameters, split, task.metrics, regression=task.is_regression)
+        outputs = scorer.outputs(whole_of(state).parameters, split)
+        newest.clear()
+        newest[int(state.step)] = outputs
+        return scorer.metrics_of(outputs, split, task.metrics, regression=task.is_regression)
 
     def save(state: TrainState, progress: Progress, keep_also: set[int]) -> None:
         saving.save(whole_of(state), progress, keep_also)
@@ -176,7 +180,8 @@ def run(
     record |= {"notes": notes, "products": steps.products}
     if before is not None:
         record["before"] = before
-    record |= _score_all(assembly, scorer, parameters, folder, stop)
+    outputs = {split: newest[chosen["step"]]} if chosen["step"] in newest else {}
+    record |= _score_all(assembly, scorer, parameters, outputs, folder, stop)
     record["wall_clock_seconds"] = round(saving.wall_seconds(), 3)
     folder.write("results.json", record)
     return record
@@ -294,9 +299,17 @@ def _results(
 
 
 def _score_all(
-    assembly: Assembly, scorer: Scorer, parameters: Any, folder: RunFolder, stop: StopRequest
+    assembly: Assembly,
+    scorer: Scorer,
+    parameters: Any,
+    known: dict[str, np.ndarray],
+    folder: RunFolder,
+    stop: StopRequest,
 ) -> dict[str, Any]:
     """Scores every split with the final parameters; writes predictions; returns what to record.
+
+    Args:
+      known: Outputs [E,C] of these parameters that are there already, by split.
 
     Raises:
       Interrupted: Asked to stop; the checkpoints are there.
@@ -306,7 +319,7 @@ def _score_all(
     confusion: dict[str, Any] = {}
     for number, (name, dataset) in enumerate(task.evaluation.items()):
         _go_on(stop)
-        outputs = scorer.outputs(parameters, name)
+        outputs = known[name] if name in known else scorer.outputs(parameters, name)
         splits[name] = scorer.metrics_of(outputs, name, task.metrics, regression=regression)
         baselines[name] = majority_baseline(task.metrics, assembly.features[name].labels)
         records = prediction_records(dataset, outputs, assembly.classes)

@@ -61,17 +61,14 @@ class Scorer:
         """float32 [E,C] in the order of the data."""
         return collect(self._plans[split], functools.partial(self._score, parameters), self._width)
 
-    def metrics(
-        self, parameters: Any, split: str, names: tuple[str, ...], *, regression: bool
-    ) -> dict[str, float]:
-        """Metrics of a labelled split, as fractions; FloatingPointError if outputs are NaN."""
-        outputs = self.outputs(parameters, split)
-        return self.metrics_of(outputs, split, names, regression=regression)
-
     def metrics_of(
         self, outputs: np.ndarray, split: str, names: tuple[str, ...], *, regression: bool
     ) -> dict[str, float]:
-        """As `metrics`, of outputs [E,C] that are there already."""
+        """Metrics of a labelled split's outputs [E,C], as fractions.
+
+        Raises:
+          FloatingPointError: Outputs are NaN or infinite.
+        """
         if not np.isfinite(outputs).all():
             raise FloatingPointError(f"the outputs for {split} are not finite")
         labels = self._features[split].labels

@@ -19,6 +19,7 @@ from gptbert.metrics.glue import accuracy, f1, pearson
 from gptbert.models.presets import BertConfig
 from gptbert.pipeline.plan import cost_model
 from gptbert.runs import assemble
+from gptbert.runs.scoring import Scorer
 from gptbert.training.run_log import RunLog, read_metrics
 from gptbert.weights.checkpoints import Checkpoints
 from gptbert.weights.huggingface import read_bert
@@ -520,6 +521,22 @@ def test_weights_that_overflow(glue: Path, tmp_path: Path) -> None:
     assert "no checkpoint was saved yet" in called.err
     assert not (tmp_path / "run" / "results.json").exists()
     assert "it is the weights or the data" in called.err and "learning_rate" not in called.err
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_what_the_last_evaluation_scored_is_not_scored_again(
+    even: Path, bert_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: bool
+) -> None:
+    """Unless the figures are those of an earlier checkpoint."""
+    scored = []
+    outputs = Scorer.outputs
+    monkeypatch.setattr(
+        Scorer, "outputs", lambda *asked: scored.append(asked[-1]) or outputs(*asked)
+    )
+    fields = {"select": "best", "learning_rate": 1e-30} if best else {}
+    found = train(even, bert_dir, tmp_path / "run", num_epochs=2, frozen="^bert/", **fields)
+    assert found["checkpoint"]["which"] == ("best" if best else "last")
+    assert scored == ["dev"] * (2 + best) + ["test"]
 
 
 # --- Compilation ---
