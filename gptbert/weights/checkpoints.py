@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ from gptbert.weights.manifest import (
 _STATE = "state"
 _FILE_BYTES = 32 << 20  # several files rather than one of 2 GB, so that they are hashed in parallel
 _SPARE_BYTES = 1 << 20  # Orbax's own metadata and the manifest
+_LATE_WRITES = 5.0  # seconds for which those of a failed save are cleared away
 
 # Orbax logs each phase of each save, and tracebacks of what it then raises anyway.
 _ORBAX_FOLDER = os.path.dirname(ocp.__file__)
@@ -217,8 +219,7 @@ class Checkpoints:
         except BaseException as error:
             refusal = disk.refusal(error, self.folder) if is_local(self.folder) else None
             if _leads():
-                with contextlib.suppress(OSError):
-                    self._remove(step)
+                self._remove_patiently(step)
             if refusal:
                 raise UserError(self._disk_full(refusal, needed)) from error
             if isinstance(error, OSError):
@@ -243,6 +244,21 @@ class Checkpoints:
         """The manifest goes first: a kill in between leaves an orphan, never half a checkpoint."""
         (self._step_folder(step) / MANIFEST).unlink(missing_ok=True)
         self._step_folder(step).rmtree(missing_ok=True)
+
+    def _remove_patiently(self, step: int) -> None:
+        """Removes a failed save, whose last writes may still be under way below Orbax.
+
+        A file that appears meanwhile makes a removal fail, or brings the folder back.
+        """
+        folder, end = self._step_folder(step), time.monotonic() + _LATE_WRITES
+        with contextlib.suppress(OSError):
+            self._remove(step)
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            with contextlib.suppress(OSError):
+                if not folder.exists():
+                    return
+                self._remove(step)
 
     def _prune(self, step: int, keep_also: Collection[int]) -> None:
         """A damaged step takes no place among the newest; those after `step` are left alone."""
