@@ -244,8 +244,7 @@ def _parts(whole: list[dict]) -> list[str]:
     what = (
         "What gptbert's whole runs consist of. The rival scores dev once, after the last epoch, "
         "predicts no test set and writes no checkpoints. Its `s / steps`, the whole run over the "
-        "number of steps, is to be seen beside its steps in blocks: those follow a pause, and are "
-        "slower where both differ."
+        "number of steps, is to be seen beside its steps in blocks, each of which follows a pause."
     )
     return [what, "", *told, ""] if told else []
 

@@ -46,7 +46,7 @@ from gptbert.weights.manifest import (
 _STATE = "state"
 _FILE_BYTES = 32 << 20  # several files rather than one of 2 GB, so that they are hashed in parallel
 _SPARE_BYTES = 1 << 20  # Orbax's own metadata and the manifest
-_LATE_WRITES = 5.0  # seconds for which those of a failed save are cleared away
+_LATE_LOOKS = 50  # at a failed save, 0.1 s apart, for what is written after its end
 
 # Orbax logs each phase of each save, and tracebacks of what it then raises anyway.
 _ORBAX_FOLDER = os.path.dirname(ocp.__file__)
@@ -250,15 +250,12 @@ class Checkpoints:
 
         A file that appears meanwhile makes a removal fail, or brings the folder back.
         """
-        folder, end = self._step_folder(step), time.monotonic() + _LATE_WRITES
-        with contextlib.suppress(OSError):
-            self._remove(step)
-        while time.monotonic() < end:
-            time.sleep(0.1)
+        for _ in range(_LATE_LOOKS):
             with contextlib.suppress(OSError):
-                if not folder.exists():
-                    return
                 self._remove(step)
+            time.sleep(0.1)
+            if not self._step_folder(step).exists():
+                return
 
     def _prune(self, step: int, keep_also: Collection[int]) -> None:
         """A damaged step takes no place among the newest; those after `step` are left alone."""
