@@ -19,11 +19,13 @@ class Processor:
     Attributes:
       name: Of the model, "Intel(R) Xeon(R) Processor"; the architecture where none is told.
       cores: Those of the machine.
-      features: Flags such as "avx512f" and "amx_bf16"; empty where Linux does not tell.
+      vendor: "GenuineIntel", "AuthenticAMD"; empty where Linux does not tell.
+      features: Flags such as "avx512f" and "amx_bf16"; likewise.
     """
 
     name: str
     cores: int
+    vendor: str = ""
     features: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
@@ -41,11 +43,12 @@ def described(cpuinfo: str, otherwise: str, cores: int) -> Processor:
     """Reads Linux's /proc/cpuinfo; `otherwise` is the name where that has none."""
     found = {
         key: match[1].strip()
-        for key in ("model name", "flags")
+        for key in ("model name", "vendor_id", "flags")
         if (match := re.search(rf"^{key}[ \t]*:(.*)$", cpuinfo, re.MULTILINE))
     }
     return Processor(
         name=found.get("model name") or otherwise,
         cores=cores,
+        vendor=found.get("vendor_id", ""),
         features=frozenset(found.get("flags", "").split()),
     )

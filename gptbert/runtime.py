@@ -13,7 +13,7 @@ Environment variables (all optional; what the user has set is never overridden):
 | variable | meaning |
 | --- | --- |
 | `GPTBERT_ALLOCATOR` | `0`: do not tune glibc's allocator |
-| `GPTBERT_ONEDNN` | `0`: never multiply with oneDNN (`training.products`) |
+| `GPTBERT_ONEDNN` | `0`: never multiply with oneDNN; `1`: in short runs too (`training.products`) |
 | `GPTBERT_COMPILATION_CACHE` | its folder, `0` for none; default `~/.cache/gptbert/xla` |
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 
 from gptbert import runtime
 
@@ -31,7 +32,7 @@ from gptbert.pipeline.instance_plan import SLOTS  # noqa: E402
 from gptbert.runs.record import git_commit, versions  # noqa: E402
 from gptbert.tasks.pretraining import objective_of  # noqa: E402
 from gptbert.training.optimizer import make_optimizer  # noqa: E402
-from gptbert.training.products import choose_products  # noqa: E402
+from gptbert.training.products import WORTHWHILE, Products, choose_products  # noqa: E402
 from gptbert.training.schedules import make_schedule  # noqa: E402
 from gptbert.training.sharding import make_layout  # noqa: E402
 from gptbert.training.state import TrainState, abstract  # noqa: E402
@@ -91,31 +92,44 @@ def _spread(places: np.ndarray, weights: np.ndarray, length: int) -> np.ndarray:
     return found
 
 
+def set_up(
+    case: Case, products: Products, *, dropout: float, every_position: bool = False
+) -> tuple[Training, RandomPlan, Callable[[int], float], TrainState]:
+    """What `gptbert.runs.pretrain` takes its steps with, and where it starts."""
+    config = load_config(case.config, [], example="")
+    kind = MaskedLanguageModel if case.masked else NextTokenModel
+    compute = Compute(products.arrays, join_heads=True)  # as `runs.layers.choose_compute`
+    build = functools.partial(kind, case.shape(dropout), compute)
+    optimizer = make_optimizer(
+        config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm,
+        b2=config.b2, epsilon=config.epsilon,
+    )  # fmt: skip
+    objective = objective_of(config.objective)
+    training = Training(
+        describe(build)[0], objective, optimizer, make_layout(-1, 1, 1),
+        products=products,
+    )  # fmt: skip
+    make_state = jax.jit(training.initial_state, donate_argnums=0)
+    state: TrainState = make_state(initialize(build, SEED))
+    plan = RandomPlan(case, every_position, config.steps)
+    rate = make_schedule(config.schedule, config.learning_rate, config.warmup_steps, config.steps)
+    return training, plan, rate, state
+
+
+def step_products(case: Case, dtype: str) -> Products:
+    """How the steps of a long run multiply."""
+    return choose_products(dtype, WORTHWHILE, case.rows * case.positions)
+
+
 def main() -> None:
-    """Sets a run up as `gptbert.runs.pretrain` does, then takes steps on orders."""
+    """Sets a run up, then takes steps on orders."""
     flags = contestant_flags((__doc__ or "").splitlines()[0], tuple(KINDS))
     began = time.perf_counter()
     with answers() as say:
         case = case_of(flags.model)
-        config = load_config(case.config, [], example="")
-        kind = MaskedLanguageModel if case.masked else NextTokenModel
-        products = choose_products(KINDS[flags.kind])
-        compute = Compute(products.arrays, join_heads=True)  # as `runs.layers.choose_compute`
-        build = functools.partial(kind, case.shape(flags.dropout), compute)
-        optimizer = make_optimizer(
-            config.optimizer, weight_decay=config.weight_decay, clip=config.clip_norm,
-            b2=config.b2, epsilon=config.epsilon,
-        )  # fmt: skip
-        objective = objective_of(config.objective)
-        training = Training(
-            describe(build)[0], objective, optimizer, make_layout(-1, 1, 1),
-            products=products,
-        )  # fmt: skip
-        make_state = jax.jit(training.initial_state, donate_argnums=0)
-        state: TrainState = make_state(initialize(build, SEED))
-        plan = RandomPlan(case, flags.kind == "gptbert all", config.steps)
-        rate = make_schedule(
-            config.schedule, config.learning_rate, config.warmup_steps, config.steps
+        products = step_products(case, KINDS[flags.kind])
+        training, plan, rate, state = set_up(
+            case, products, dropout=flags.dropout, every_position=flags.kind == "gptbert all"
         )
         ready = time.perf_counter()
         compiled = CompiledSteps(training, state, plan)

@@ -24,6 +24,7 @@ from gptbert.models.presets import (
     Compute,
     GptConfig,
     ModelConfig,
+    matrix_parameters,
     preset,
 )
 from gptbert.pipeline.encode import Features
@@ -248,7 +249,10 @@ def assemble(config: ConfigDict) -> Assembly:
             f"--config.row_length={config.row_length} is shorter than the longest example "
             f"({longest} tokens)"
         )
-    products = choose_products(config.compute_dtype)
+    tokens = int(features["train"].lengths.sum())
+    flops = 6.0 * matrix_parameters(model) * tokens * config.num_epochs
+    at_once = tokens / examples * config.batch_size / config.accumulate
+    products = choose_products(config.compute_dtype, flops, at_once)
 
     def building(compute: Compute) -> Any:
         outputs = max(1, len(classes))

@@ -24,6 +24,7 @@ from gptbert.models.presets import (
     Compute,
     GptConfig,
     ModelConfig,
+    matrix_parameters,
     preset,
 )
 from gptbert.models.pretraining import MaskedLanguageModel, NextTokenModel
@@ -147,7 +148,11 @@ def assemble_pretraining(config: ConfigDict) -> PretrainingAssembly:
     costs = cost_model(model, on_cpu=jax.default_backend() == "cpu")
     phases = _phases(config)
     plan = _plan(config, phases, mixture, tokenizer, layout, costs)
-    products = choose_products(config.compute_dtype)
+    steps = phase_steps(phases, config.steps)
+    tokens = config.batch_size * sum(count * length for length, count in steps)
+    flops = 6.0 * matrix_parameters(model) * tokens
+    at_once = tokens / config.steps / config.accumulate
+    products = choose_products(config.compute_dtype, flops, at_once)
     building = functools.partial(_builder, config.objective, model)
     compute = choose_compute(config, products.arrays, building)
     build = building(compute)

@@ -1,22 +1,24 @@
 """Which library multiplies matrices in training on a CPU, and in which precision it does so.
 
-XLA multiplies by its own library (YNNPACK), in float32 always: oneDNN, a part of XLA too, was
-tried beside it, and which is faster changed with the task and the state of the machine (the blocks
-of `gptbert without oneDNN` in `experiments/speed/results/finetune_steps.jsonl`), while programs
-without it can be cached. But oneDNN alone knows the processors' units for bfloat16: told so, it
-rounds the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own products
-gain nothing from arrays of bfloat16. So on such a CPU `compute_dtype=bfloat16` keeps arrays in
-float32 and lets oneDNN round while the model is trained; it is scored in float32. Figures are in
-`experiments/speed/results/`.
+XLA multiplies by its own library (YNNPACK). oneDNN, a part of XLA too, is faster in two cases:
 
-What it costs: a program with oneDNN in it cannot be kept in the compilation cache.
+- `compute_dtype=bfloat16` on processors with units for it, which oneDNN alone knows: told so, it
+  rounds the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own products
+  gain nothing from arrays of bfloat16. So there arrays stay in float32 and oneDNN rounds while the
+  model is trained; it is scored in float32.
+- float32 on Intel's processors, when a step computes many tokens at once: from about 1,500 on it is
+  the faster one, below the slower one (`experiments/speed/results/libraries.md`).
+
+What it costs: a program with oneDNN in it cannot be kept in the compilation cache. Short runs,
+which would win less than compiling again takes, do without it in float32.
 
 What it risks: XLA can hand oneDNN products together with what stands around them, and there it is
 not to be trusted: some combinations abort the process, and a product of the vocabulary's loss gave
 wrong gradients. So oneDNN gets single products and nothing else; a program in which it has more is
 compiled again without it, and so is everything under a version of XLA that was not tried.
 
-oneDNN reads its precision from the environment, once a process; what the user has set there holds.
+oneDNN reads its precision from the environment, once a process. The first choice holds, and before
+it what the user has set: whoever asks for another one gets XLA's own products.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ import jaxlib
 from gptbert.processor import processor
 
 _TRIED = ("0.10.", "0.12.")  # versions of jaxlib
+MANY_TOKENS = 1536  # computed at once: where oneDNN begins to win in float32
+WORTHWHILE = 3e13  # FLOP of a run: what it wins there is what compiling again takes
 _OPTIONS = {
     "xla_cpu_use_onednn": True,
     "xla_cpu_experimental_onednn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
@@ -42,7 +46,8 @@ _OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 }
 _PRECISION = "ONEDNN_DEFAULT_FPMATH_MODE"
-_ROUNDED = "BF16"
+_MODES = {"float32": "STRICT", "bfloat16": "BF16"}
+_chosen: set[str] = set()  # the precision of oneDNN in this process, once there is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,18 +88,26 @@ class Products:
 PLAIN = Products("XLA", "float32", "float32")
 
 
-def choose_products(dtype: str) -> Products:
+def choose_products(dtype: str, flops: float = 0.0, tokens: float = 0.0) -> Products:
     """How a run multiplies on the devices at hand.
 
     Args:
       dtype: What the config asks for, `float32` or `bfloat16`.
+      flops: Of all products of the run, roughly.
+      tokens: That a step (a piece, where gradients are accumulated) computes at once, roughly.
     """
     plain = Products("XLA", dtype, dtype)
-    if dtype != "bfloat16" or _is_decided() or not _rounds_fast() or not _is_known():
+    switch = os.environ.get("GPTBERT_ONEDNN", "")
+    if switch == "0" or "onednn" in os.environ.get("XLA_FLAGS", ""):
+        return plain  # the user has decided
+    enough = flops >= WORTHWHILE and tokens >= MANY_TOKENS
+    wanted = dtype == "bfloat16" or enough or switch == "1"
+    if not wanted or not _is_fast(dtype) or not _may_be(dtype) or not _is_known():
         return plain
-    os.environ[_PRECISION] = _ROUNDED  # read at the first product
+    _chosen.add(dtype)
+    os.environ[_PRECISION] = _MODES[dtype]  # read at the first product
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
-    return Products("oneDNN", "bfloat16", "float32")
+    return Products("oneDNN", dtype, "float32")
 
 
 def is_safe(program: str) -> bool:
@@ -109,20 +122,20 @@ def is_safe(program: str) -> bool:
     return True
 
 
-def _is_decided() -> bool:
-    """Whether the user has set something that oneDNN's rounding would override."""
-    return (
-        os.environ.get("GPTBERT_ONEDNN") == "0"
-        or "onednn" in os.environ.get("XLA_FLAGS", "")
-        or os.environ.get(_PRECISION, _ROUNDED).upper() != _ROUNDED
-    )
-
-
-def _rounds_fast() -> bool:
-    """Whether this processor has units for products of bfloat16."""
+def _is_fast(dtype: str) -> bool:
+    """Whether this processor is one on which oneDNN was seen to be fast."""
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return False
-    return bool({"amx_bf16", "avx512_bf16"} & processor().features)
+    here = processor()
+    if dtype == "bfloat16":
+        return bool({"amx_bf16", "avx512_bf16"} & here.features)
+    return here.vendor == "GenuineIntel" and "avx512f" in here.features
+
+
+def _may_be(dtype: str) -> bool:
+    """Whether this process's oneDNN has that precision, or none yet."""
+    given = os.environ.get(_PRECISION, _MODES[dtype]).upper()
+    return given == _MODES[dtype] and _chosen <= {dtype}
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import pytest
 
 from gptbert.processor import Processor
 from gptbert.training import products
-from gptbert.training.products import choose_products
+from gptbert.training.products import MANY_TOKENS, WORTHWHILE, choose_products
 
 # A process each: oneDNN reads its precision once. Three updates of a small model.
 PROGRAM = """
@@ -41,12 +41,11 @@ print(json.dumps({"products": str(found), "losses": losses, "norms": norms,
 """
 
 
-def run(dtype: str, program: str = PROGRAM) -> dict:
-    decided = ("XLA_FLAGS", "GPTBERT_ONEDNN", products._PRECISION)
-    kept = {k: v for k, v in os.environ.items() if k not in decided}
+def run(dtype: str, switch: str, program: str = PROGRAM) -> dict:
+    kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", products._PRECISION)}
     done = subprocess.run(
         [sys.executable, "-c", program, dtype],
-        env={**kept, "JAX_PLATFORMS": "cpu"},
+        env={**kept, "JAX_PLATFORMS": "cpu", "GPTBERT_ONEDNN": switch},
         capture_output=True,
         text=True,
         check=True,
@@ -54,12 +53,13 @@ def run(dtype: str, program: str = PROGRAM) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def require(*features: str) -> None:
+def require(*features: str, vendor: str = "") -> None:
     """Skips where the version of XLA or the processor lacks what the choice asks for."""
     if not jaxlib.__version__.startswith(products._TRIED):
         pytest.skip(f"oneDNN is not used under jaxlib {jaxlib.__version__}, which was not tried")
-    if not set(features) & products.processor().features:
-        pytest.skip(f"this processor has none of {features}")
+    here = products.processor()
+    if (vendor and vendor != here.vendor) or not set(features) & here.features:
+        pytest.skip(f"this processor is none of {vendor or 'any vendor'} with {features}")
 
 
 @pytest.fixture
@@ -68,42 +68,66 @@ def fast_processor(monkeypatch):
     monkeypatch.delenv("GPTBERT_ONEDNN", raising=False)
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.delenv(products._PRECISION, raising=False)
-    here = Processor("Xeon", 2, frozenset({"avx512f", "amx_bf16"}))
+    monkeypatch.setattr(products, "_chosen", set())
+    here = Processor("Xeon", 2, "GenuineIntel", frozenset({"avx512f", "amx_bf16"}))
     monkeypatch.setattr(products, "processor", lambda: here)
     monkeypatch.setattr(products, "_is_known", lambda: True)
 
 
-def test_float32_is_multiplied_by_xla(fast_processor):
-    found = choose_products("float32")
+@pytest.mark.parametrize(
+    ("flops", "tokens"), [(0.0, 0.0), (WORTHWHILE, MANY_TOKENS - 1), (WORTHWHILE / 2, 1e6)]
+)
+def test_short_runs_and_small_steps_keep_xla_and_the_cache(fast_processor, flops, tokens):
+    found = choose_products("float32", flops, tokens)
     assert (str(found), found.arrays) == ("XLA, float32", "float32")
-    assert products._PRECISION not in os.environ, "factors of float32 must never be rounded"
+    assert products._PRECISION not in os.environ
+
+
+def test_long_runs_of_large_steps_multiply_faster(fast_processor):
+    found = choose_products("float32", WORTHWHILE, MANY_TOKENS)
+    assert (str(found), found.arrays) == ("oneDNN, float32", "float32")
+    assert os.environ[products._PRECISION] == "STRICT", "factors of float32 must never be rounded"
 
 
 def test_bfloat16_keeps_arrays_in_float32(fast_processor):
     found = choose_products("bfloat16")
     assert (found.library, found.precision, found.arrays) == ("oneDNN", "bfloat16", "float32")
     assert os.environ[products._PRECISION] == "BF16"
-    assert str(choose_products("float32")) == "XLA, float32"
 
 
+def test_the_first_precision_of_a_process_holds(fast_processor):
+    assert choose_products("bfloat16").library == "oneDNN"
+    # Factors of a float32 run must never be rounded.
+    assert choose_products("float32", 1e20, 1e6).library == "XLA"
+    assert choose_products("bfloat16").library == "oneDNN"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("GPTBERT_ONEDNN", "0"),
-        ("XLA_FLAGS", "--xla_cpu_use_onednn=false"),
-        (products._PRECISION, "STRICT"),
-    ],
+    [("GPTBERT_ONEDNN", "0"), ("XLA_FLAGS", "--xla_cpu_use_onednn=false")],
 )
-def test_what_the_user_has_set_is_never_overridden(fast_processor, monkeypatch, name, value):
+def test_what_the_user_has_set_is_never_overridden(fast_processor, monkeypatch, name, value, dtype):
     monkeypatch.setenv(name, value)
-    assert choose_products("bfloat16").library == "XLA"
+    assert choose_products(dtype, 1e20, 1e6).library == "XLA"
     assert os.environ[name] == value
 
 
-@pytest.mark.parametrize("features", [(), ("avx2",), ("avx512f",)])
-def test_other_processors_get_arrays_of_bfloat16(fast_processor, monkeypatch, features):
-    here = Processor("", 1, frozenset(features))
+@pytest.mark.parametrize(("dtype", "other"), [("float32", "BF16"), ("bfloat16", "STRICT")])
+def test_a_precision_that_the_user_has_set_holds(fast_processor, monkeypatch, dtype, other):
+    monkeypatch.setenv(products._PRECISION, other)
+    assert choose_products(dtype, 1e20, 1e6).library == "XLA"
+    assert os.environ[products._PRECISION] == other
+
+
+@pytest.mark.parametrize(
+    ("vendor", "features"),
+    [("", ()), ("GenuineIntel", ("avx2",)), ("AuthenticAMD", ("avx512f",))],
+)
+def test_other_processors_get_xla(fast_processor, monkeypatch, vendor, features):
+    here = Processor("", 1, vendor, frozenset(features))
     monkeypatch.setattr(products, "processor", lambda: here)
+    assert str(choose_products("float32", 1e20, 1e6)) == "XLA, float32"
     found = choose_products("bfloat16")
     assert (str(found), found.arrays) == ("XLA, bfloat16", "bfloat16")
 
@@ -157,23 +181,36 @@ print(json.dumps({"losses": losses, "told": told, "products": sorted(used)}))
 """
 
 
-def test_every_model_is_trained_with_onednn():
-    require("amx_bf16", "avx512_bf16")
-    plain, found = run("float32", MODELS), run("bfloat16", MODELS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-2)])
+def test_every_model_is_trained_with_onednn(dtype, tolerance):
+    if dtype == "float32":
+        require("avx512f", vendor="GenuineIntel")
+    else:
+        require("amx_bf16", "avx512_bf16")
+    plain, found = run("float32", "0", MODELS), run(dtype, "1", MODELS)
     assert plain.pop("products") == ["XLA, float32"]
-    assert "oneDNN, bfloat16" in found.pop("products"), "every model was compiled without"
-    assert found["losses"] == pytest.approx(plain["losses"], rel=5e-2)
+    assert f"oneDNN, {dtype}" in found.pop("products"), "every model was compiled without"
+    assert found["losses"] == pytest.approx(plain["losses"], rel=tolerance)
     assert found["told"].keys() == plain["told"].keys()
     for path, (norm, projection) in plain["told"].items():
-        assert found["told"][path] == pytest.approx([norm, projection], abs=5e-2 * norm, rel=0), (
-            path
-        )
+        assert found["told"][path] == pytest.approx(
+            [norm, projection], abs=tolerance * norm, rel=0
+        ), path
+
+
+def test_float32_products_agree_and_repeat_their_bits():
+    require("avx512f", vendor="GenuineIntel")
+    plain, found, again = run("float32", "0"), run("float32", "1"), run("float32", "1")
+    assert not plain["onednn"]
+    assert found["onednn"], "nothing was multiplied by oneDNN"
+    assert found["losses"] == pytest.approx(plain["losses"], rel=1e-5)
+    assert found["norms"] == pytest.approx(plain["norms"], rel=1e-4)
+    assert found == again
 
 
 def test_bfloat16_products_round_factors_only():
     require("amx_bf16", "avx512_bf16")
-    plain, found, again = run("float32"), run("bfloat16"), run("bfloat16")
-    assert not plain["onednn"]
+    plain, found, again = run("float32", "0"), run("bfloat16", "1"), run("bfloat16", "1")
     assert found["onednn"], "nothing was multiplied by oneDNN"
     assert found["losses"] == pytest.approx(plain["losses"], rel=2e-2)
     assert found["losses"] != pytest.approx(plain["losses"], rel=1e-6), "nothing was rounded"
