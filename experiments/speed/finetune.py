@@ -12,7 +12,8 @@ the longest of the batch. gptbert's steps are the trainer's own (`gptbert_loop.p
 
 Raw results go to results/finetune_{steps,whole}.jsonl; what is there of this machine is not done
 again, unless it is superseded: gptbert's runs with products by another library than now. Blocks
-with such a program are told only while there are no others, and as superseded. Nothing else may run
+with such a program, and those whose first steps after a pause count, are told only while there are
+no others, and the former as superseded. Nothing else may run
 meanwhile. `gptbert bfloat16` has `compute_dtype=bfloat16`. Steps of both sides include building the
 batch, forward, backward, clipping, the optimizer and reading the loss; dropout 0.1, batches of 32.
 `anatomy.py` measures of what gptbert's own steps consist.
@@ -42,8 +43,10 @@ RESULTS = HERE / "results"
 STEPS, WHOLE = RESULTS / "finetune_steps.jsonl", RESULTS / "finetune_whole.jsonl"
 ANATOMY = RESULTS / "finetune_anatomy.jsonl"
 TASKS = ("cola", "mrpc")
-# Since this commit XLA multiplies in float32, not oneDNN.
-SAME_PRODUCTS = "9d36c499a18e428183b5eccbd363b95dd103ec49"
+# Since these commits gptbert's programs multiply with the same libraries as now: those of small
+# steps with XLA in float32, those of large ones with oneDNN.
+SAME_SMALL = "9d36c499a18e428183b5eccbd363b95dd103ec49"
+SAME_LARGE = "413c903767c2e802e3a3eb6c746977d3675f46cc"
 SUPERSEDED = "superseded: timed with products by another library; to be timed again"
 EPOCH_STEPS = {"cola": 8551 / 32, "mrpc": 3668 / 32}
 QUALITY = (
@@ -62,12 +65,14 @@ CONTESTANTS = (
 OURS = {"gptbert": "float32", "gptbert bfloat16": "bfloat16"}
 # Steps of one block: enough to mean something, short enough to alternate.
 BLOCK = {
-    "gptbert": 12,
-    "gptbert bfloat16": 12,
-    "max float32": 2,
-    "longest float32": 4,
-    "longest bfloat16": 2,
+    "gptbert": 24,
+    "gptbert bfloat16": 24,
+    "max float32": 4,
+    "longest float32": 12,
+    "longest bfloat16": 12,
 }
+# Before each block, after the pause in which the others had the processor.
+UNCOUNTED = 2
 TARGETS = {
     ("cola", "steps", "max float32"): 12.5,
     ("cola", "steps", "longest float32"): 2.2,
@@ -95,10 +100,10 @@ def append(path: Path, record: dict) -> None:
 
 
 @functools.cache
-def multiplies_as_now(commit: str) -> bool:
-    """Whether float32 products at a commit, also one with changes, are those of today."""
+def multiplies_as_now(commit: str, since: str = SAME_SMALL) -> bool:
+    """Whether products at a commit, also one with changes, are those of today."""
     commit = commit.partition("+")[0]
-    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", SAME_PRODUCTS, commit]
+    command = ["git", "-C", str(HERE), "merge-base", "--is-ancestor", since, commit]
     code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
     if code not in (0, 1):
         raise SystemExit(f"git does not know commit {commit}; the whole history is needed")
@@ -108,13 +113,15 @@ def multiplies_as_now(commit: str) -> bool:
 def is_superseded(record: dict) -> bool:
     """Whether a record is of a program as the package does not compile it any more."""
     commit = record.get("about", record).get("git_commit")
-    ours = record["contestant"] in OURS
-    return ours and bool(commit) and not multiplies_as_now(commit)
+    if record["contestant"] not in OURS or not commit:
+        return False
+    since = SAME_LARGE if record["task"] == "mrpc" else SAME_SMALL
+    return not multiplies_as_now(commit, since)
 
 
 def current(steps: list[dict]) -> list[dict]:
-    """Without the blocks in which a contestant is superseded."""
-    old = {(r["task"], r["block"]) for r in steps if is_superseded(r)}
+    """Without the blocks in which a contestant is superseded or pauses count."""
+    old = {(r["task"], r["block"]) for r in steps if is_superseded(r) or "uncounted" not in r}
     return [r for r in steps if (r["task"], r["block"]) not in old]
 
 
@@ -167,7 +174,7 @@ class Contestant:
 
 
 def time_steps(data_dir: Path, init_from: Path, blocks: int) -> None:
-    """Blocks of steps, the contestants in turn; one warm-up block each that does not count."""
+    """Blocks of steps, the contestants in turn; the first steps of each block do not count."""
     for task in TASKS:
         here = [r for r in records(STEPS) if (r["task"], r["hardware"]) == (task, str(processor()))]
         missing = blocks - len({r["block"] for r in current(here)})
@@ -175,12 +182,14 @@ def time_steps(data_dir: Path, init_from: Path, blocks: int) -> None:
             continue
         first = 1 + max((r["block"] for r in here), default=-1)
         contestants = [Contestant(name, task, data_dir, init_from) for name in CONTESTANTS]
-        for each in contestants:
-            each.steps(2)
         for block in range(first, first + missing):
-            answers = [(each, each.steps(BLOCK[each.name])) for each in contestants]
+            answers = []
+            for each in contestants:
+                each.steps(UNCOUNTED)
+                answers.append((each, each.steps(BLOCK[each.name])))
             for each, answer in answers:
                 record = {"task": task, "contestant": each.name, "block": block, **answer}
+                record["uncounted"] = UNCOUNTED
                 append(STEPS, record | {"about": each.about, "hardware": str(processor())})
                 print(task, block, each.name, statistics.median(answer["seconds"]), flush=True)
         for each in contestants:
@@ -244,7 +253,7 @@ def _parts(whole: list[dict]) -> list[str]:
     what = (
         "What gptbert's whole runs consist of. The rival scores dev once, after the last epoch, "
         "predicts no test set and writes no checkpoints. Its `s / steps`, the whole run over the "
-        "number of steps, is to be seen beside its steps in blocks, each of which follows a pause."
+        "number of steps, is to be seen beside its steps in blocks."
     )
     return [what, "", *told, ""] if told else []
 
