@@ -67,6 +67,10 @@ def speed() -> str:
             if row["target"]:
                 rows.append([f"fine-tuning {told}, {row['task']}", _rival(row["contestant"]),
                              row["times gptbert"], row["target"], row["met"]])  # fmt: skip
+            if row["contestant"] == "longest bfloat16":
+                rows.append([f"fine-tuning {told} in bfloat16, {row['task']}",
+                             _rival(row["contestant"]), row["times gptbert bfloat16"],
+                             "", ""])  # fmt: skip
     for row in rows_of(PRETRAIN, "ratio of", "target"):
         slower, faster = row["ratio of"].split(" / ")
         if row["target"] and faster == "gptbert":

@@ -402,13 +402,17 @@ def _read_share(shape: str) -> float:
 
 def _origin(steps: list[dict], whole: list[dict]) -> str:
     """Products, versions and commits behind the figures of one machine."""
-    ours = {r["contestant"]: r["about"]["products"] for r in steps if r["contestant"] in OURS}
+    ours = {
+        f"{r['task']}, {r['contestant']}": r["about"]["products"]
+        for r in steps
+        if r["contestant"] in OURS
+    }
     versions: dict[str, str] = {}
     for each in [r["about"] for r in steps] + whole:
         versions |= each["versions"]
     commits = {r["about"].get("git_commit") for r in steps} | {r.get("git_commit") for r in whole}
     return (
-        f"Products: {'; '.join(f'{k}: {v}' for k, v in ours.items())}. "
+        f"Products: {'; '.join(f'{k}: by {v}' for k, v in ours.items())}. "
         f"Versions: {', '.join(f'{k} {v}' for k, v in versions.items())}. "
         f"Commits: {', '.join(sorted(c for c in commits if c))}."
     )

@@ -6,8 +6,9 @@ XLA multiplies by its own library (YNNPACK). oneDNN, a part of XLA too, is faste
   rounds the factors of float32 arrays to bfloat16 and adds up in float32, while XLA's own products
   gain nothing from arrays of bfloat16. So there arrays stay in float32 and oneDNN rounds while the
   model is trained; it is scored in float32.
-- float32 on Intel's processors, when a step computes many tokens at once: from about 1,500 on it is
-  the faster one, below the slower one (`experiments/speed/results/libraries.md`).
+- float32 on Intel's processors, when a step computes many tokens at once: from about 1,500 on it
+  was the faster one in every comparison; below, which one is faster depends on the model and on the
+  state of the machine (`experiments/speed/results/libraries.md`).
 
 What it costs: a program with oneDNN in it cannot be kept in the compilation cache. Short runs,
 which would win less than compiling again takes, do without it in float32.
@@ -37,7 +38,7 @@ import jaxlib
 from gptbert.processor import processor
 
 _TRIED = ("0.10.", "0.12.")  # versions of jaxlib
-MANY_TOKENS = 1536  # computed at once: where oneDNN begins to win in float32
+MANY_TOKENS = 1536  # computed at once: from there on oneDNN always won in float32
 WORTHWHILE = 3e13  # FLOP of a run: what it wins there is what compiling again takes
 _OPTIONS = {
     "xla_cpu_use_onednn": True,
