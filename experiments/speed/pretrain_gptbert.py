@@ -116,18 +116,14 @@ def set_up(
     return training, plan, rate, state
 
 
-def step_products(case: Case, dtype: str) -> Products:
-    """How the steps of a long run multiply."""
-    return choose_products(dtype, WORTHWHILE, case.rows * case.positions)
-
-
 def main() -> None:
     """Sets a run up, then takes steps on orders."""
     flags = contestant_flags((__doc__ or "").splitlines()[0], tuple(KINDS))
     began = time.perf_counter()
     with answers() as say:
         case = case_of(flags.model)
-        products = step_products(case, KINDS[flags.kind])
+        # As in a long run.
+        products = choose_products(KINDS[flags.kind], WORTHWHILE, case.rows * case.positions)
         training, plan, rate, state = set_up(
             case, products, dropout=flags.dropout, every_position=flags.kind == "gptbert all"
         )
